@@ -1,0 +1,1 @@
+//! Runs a plan: intents before calls, records after them, node tasks along the same graph.

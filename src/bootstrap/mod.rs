@@ -1,0 +1,121 @@
+//! Facts, steps per node, and the SSH that carries them out. [`ssh`] is the only place that names `ssh2`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::cluster::{Cluster, InstanceGroup};
+use crate::secret::Secret;
+
+/// What may be asked of a node. Each task is made of steps; each is idempotent and resumes at its first unfinished step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeTask {
+    /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.
+    Prepare,
+    /// `kubeadm init`, the CNI, and readiness of the first control plane.
+    Init,
+    JoinControlPlane,
+    JoinWorker,
+    /// Cordon and drain, then delete the Node object.
+    Drain,
+}
+
+/// A machine to work on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    pub slot: String,
+    pub group: String,
+    /// EC2 instance id: hostname and Node name.
+    pub instance: String,
+    pub zone: String,
+    pub private_address: String,
+    pub public_address: Option<String>,
+    /// Pinned public host keys; empty: not known yet.
+    pub host_keys: Vec<String>,
+}
+
+/// Key material that kubewright made for the cluster, PEM.
+#[derive(Clone, Debug)]
+pub struct Pki {
+    pub ca_cert: String,
+    pub ca_key: Secret,
+    pub etcd_ca_cert: String,
+    pub etcd_ca_key: Secret,
+    pub front_proxy_ca_cert: String,
+    pub front_proxy_ca_key: Secret,
+    /// Service-account key pair.
+    pub sa_public: String,
+    pub sa_key: Secret,
+}
+
+/// All that a task may use beside its machine.
+pub struct Fleet {
+    pub cluster: Cluster,
+    pub pki: Pki,
+    /// Machines by slot, the bastion included; grows while instances are created.
+    pub machines: BTreeMap<String, Machine>,
+    /// Slots whose API server answers, for tokens, labels and drain; the first is asked first.
+    pub ready_control_planes: Vec<String>,
+}
+
+impl Fleet {
+    pub fn group_of(&self, machine: &Machine) -> Option<&InstanceGroup> {
+        self.cluster.group(&machine.group)
+    }
+}
+
+/// What a task tells while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// Host keys were learnt and must be recorded before anything is sent.
+    HostKeys(Vec<String>),
+    StepStarted {
+        step: String,
+        index: usize,
+        total: usize,
+    },
+    StepDone {
+        step: String,
+        skipped: bool,
+    },
+    /// What is being waited for, shown beside the step.
+    Waiting(String),
+    Warning(String),
+}
+
+/// Why a task stopped, in the order of `screens.md`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("node {slot} ({address}): step `{step}` failed: {cause}")]
+pub struct NodeError {
+    pub slot: String,
+    pub address: String,
+    pub step: String,
+    pub command: Option<String>,
+    pub exit: Option<i32>,
+    /// Last lines, control characters neutralised, secrets removed.
+    pub stderr: Vec<String>,
+    /// Last telling lines of the kubelet or containerd log.
+    pub log: Vec<String>,
+    pub cause: String,
+    pub left: String,
+    /// Worth trying again by itself (connection trouble).
+    pub retryable: bool,
+    pub seconds: u64,
+}
+
+/// Looks up console output, for host keys; implemented over [`crate::cloud::Cloud`].
+#[async_trait]
+pub trait Consoles: Send + Sync {
+    async fn console(&self, instance: &str) -> Result<Option<String>, String>;
+}
+
+/// Receives events of one task.
+pub type Events = Arc<dyn Fn(NodeEvent) + Send + Sync>;
+
+/// Carries tasks out. The real one speaks SSH; tests have one that remembers.
+#[async_trait]
+pub trait Nodes: Send + Sync {
+    async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError>;
+}

@@ -1,0 +1,42 @@
+//! Rules of a security group.
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Role;
+
+/// `IpProtocol` of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// -1: everything.
+    All,
+    Tcp,
+    Udp,
+    Icmp,
+    /// IP-in-IP, protocol number 4.
+    IpInIp,
+}
+
+/// The other end of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    Cidr(Ipv4Net),
+    /// The group of a role of this cluster.
+    Group(Role),
+    /// A group that is not the cluster's, by its id; only seen in the account, never desired.
+    Foreign(String),
+}
+
+/// One ingress or egress rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule {
+    pub egress: bool,
+    pub protocol: Protocol,
+    /// First and last port; `None` for protocols without ports (all, IP-in-IP) and for every ICMP type.
+    pub ports: Option<(u16, u16)>,
+    pub peer: Peer,
+    /// Shown in the AWS console; AWS allows `a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*`.
+    pub description: String,
+}

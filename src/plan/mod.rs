@@ -1,0 +1,5 @@
+//! Desired, observed and recorded, compared: an inert value that apply runs without a choice of its own.
+
+pub mod change;
+
+pub use change::{Change, Changed, Ref, Tags};

@@ -1,0 +1,101 @@
+//! What the state store remembers: ids, intents, node progress. The envelope around it (format, checksum, write id) is the store's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::ResourceId;
+use crate::plan::{Change, Changed};
+
+/// The whole record of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    pub cluster: String,
+    /// Identity of the cluster: 32 hexadecimal characters, made when it was registered.
+    pub uid: String,
+    pub account: String,
+    pub partition: String,
+    pub region: String,
+    /// Number of the spec revision that was last registered, from 1.
+    pub revision: u32,
+    /// Number of the spec revision that was last applied to its end; 0: none.
+    pub applied: u32,
+    /// Aliases resolved to AMIs, by `<alias>/<architecture>`; not looked up again by themselves.
+    pub images: BTreeMap<String, PinnedImage>,
+    pub resources: BTreeMap<ResourceId, Recorded>,
+    /// Calls that were decided and have no answer yet, by attempt id.
+    pub intents: BTreeMap<String, Intent>,
+    /// By slot.
+    pub nodes: BTreeMap<String, Node>,
+    /// The last run that wrote here.
+    pub last_run: Option<Run>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedImage {
+    pub id: String,
+    pub name: String,
+    pub architecture: String,
+    pub root_device: String,
+}
+
+/// A resource that exists as far as we know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub id: String,
+    pub attempt: String,
+    /// RFC 3339.
+    pub created: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<String>,
+}
+
+/// Written before the call; removed with the record of its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub resource: ResourceId,
+    /// The full request, resolved, with its client token and tags.
+    pub change: Change,
+    /// RFC 3339.
+    pub written: String,
+    /// Set when the answer is known but the resource's other calls are not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Changed>,
+}
+
+/// Progress of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub instance: String,
+    /// Public host keys in OpenSSH format, pinned to `instance`.
+    #[serde(default)]
+    pub host_keys: Vec<String>,
+    pub phase: NodePhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodePhase {
+    Created,
+    Prepared,
+    /// Registered with the API server and Ready (or as ready as `cni = "none"` allows).
+    Joined,
+    /// Cordoned and drained, about to be terminated.
+    Drained,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// `user@host`.
+    pub by: String,
+    /// `create cluster`, `update`, `delete cluster`.
+    pub command: String,
+    /// RFC 3339.
+    pub started: String,
+    pub finished: bool,
+    pub actions_done: u32,
+    pub actions_total: u32,
+}
