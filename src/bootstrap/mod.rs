@@ -6,21 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::cluster::{Cluster, InstanceGroup};
+pub use crate::plan::NodeTask;
 use crate::secret::Secret;
-
-/// What may be asked of a node. Each task is made of steps; each is idempotent and resumes at its first unfinished step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NodeTask {
-    /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.
-    Prepare,
-    /// `kubeadm init`, the CNI, and readiness of the first control plane.
-    Init,
-    JoinControlPlane,
-    JoinWorker,
-    /// Cordon and drain, then delete the Node object.
-    Drain,
-}
 
 /// A machine to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
