@@ -45,14 +45,14 @@ fn rules(cluster: &Cluster, role: Role) -> Vec<Rule> {
     match role {
         Role::ControlPlane => {
             rules.extend(machines.map(|peer| tcp(6443, 6443, Peer::Group(peer), format!("API server, {}", peer.as_str()))));
-            rules.extend(cluster.api.access.iter().map(|cidr| tcp(6443, 6443, Peer::Cidr(*cidr), "API server, api.access".into())));
+            rules.extend(
+                cluster.api.access.iter().map(|cidr| tcp(6443, 6443, Peer::Cidr(*cidr), "API server, api.access".into())),
+            );
             rules.push(tcp(2379, 2380, Peer::Group(Role::ControlPlane), "etcd clients and peers".into()));
         }
         Role::Node => rules.extend(cluster.node_ports.iter().flat_map(|cidr| {
-            [Protocol::Tcp, Protocol::Udp].map(|protocol| Rule {
-                protocol,
-                ..tcp(30000, 32767, Peer::Cidr(*cidr), "NodePorts, node_ports.access".into())
-            })
+            [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| Rule { protocol, ..tcp(30000, 32767, Peer::Cidr(*cidr), "NodePorts, node_ports.access".into()) })
         })),
         Role::Bastion => {}
     }

@@ -62,9 +62,7 @@ pub fn network(cluster: &Cluster) -> Network {
         subnets: cluster.zones.iter().map(|zone| ResourceId::Subnet(audience, zone.clone())).collect(),
     };
     match cluster.network.topology {
-        Topology::Public => {
-            Network { cidr, subnets, nat_zones: vec![], route_tables: vec![public_table(Audience::Machines)] }
-        }
+        Topology::Public => Network { cidr, subnets, nat_zones: vec![], route_tables: vec![public_table(Audience::Machines)] },
         Topology::Private { nat } => {
             subnets.extend(cluster.zones.iter().filter_map(|zone| subnet(zone, Audience::Utility, true)));
             let nat_zones: Vec<String> = match nat {
@@ -115,8 +113,7 @@ mod tests {
         cluster.network.topology = Topology::Private { nat: Nat::One };
         let network = network(&cluster);
         assert_eq!(network.nat_zones, ["us-east-1a"]);
-        let private: Vec<_> =
-            network.route_tables.iter().filter(|table| table.id != ResourceId::PublicRouteTable).collect();
+        let private: Vec<_> = network.route_tables.iter().filter(|table| table.id != ResourceId::PublicRouteTable).collect();
         assert_eq!(private.len(), 3);
         for table in private {
             assert_eq!(table.default_route, ResourceId::NatGateway("us-east-1a".into()));
