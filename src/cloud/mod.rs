@@ -3,8 +3,10 @@
 use async_trait::async_trait;
 
 pub mod aws;
+pub mod codes;
 pub mod error;
 pub mod fake;
+pub mod resolve;
 
 pub use error::{CloudError, ErrorClass};
 
