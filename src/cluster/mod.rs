@@ -241,6 +241,33 @@ impl Cluster {
         self.groups.iter().filter(move |group| group.role == role)
     }
 
+    /// A model for a cluster of which nothing but the name is known: to delete it by its tags.
+    pub fn unknown(name: &str) -> Self {
+        let nothing = Ipv4Net::default();
+        Self {
+            name: name.to_owned(),
+            kubernetes: KubernetesVersion { major: 0, minor: 0, patch: 0 },
+            region: String::new(),
+            zones: vec![],
+            network: Network { cidr: nothing, pods: nothing, services: nothing, cni: Cni::None, topology: Topology::Public },
+            api: Api { dns_zone: String::new(), sans: vec![], access: vec![] },
+            ssh: Ssh {
+                user: None,
+                port: 22,
+                public_key: String::new(),
+                auth: SshAuth::Agent,
+                access: vec![],
+                address: SshAddress::Public,
+                host_keys: HostKeys::Console,
+            },
+            node_ports: vec![],
+            groups: vec![],
+            tags: BTreeMap::new(),
+            packages: Packages::Apt { mirror: None },
+            prevent_destroy: false,
+        }
+    }
+
     pub fn group(&self, name: &str) -> Option<&InstanceGroup> {
         self.groups.iter().find(|group| group.name == name)
     }
