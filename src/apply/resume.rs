@@ -34,18 +34,15 @@ pub async fn settle(world: &World) -> Result<Vec<Settled>, Failure> {
 /// The same without sending anything again: for a delete, which takes away whatever it finds.
 pub async fn look_up(world: &World) -> Result<Vec<Settled>, Failure> {
     let intents = world.record.state().intents;
-    let settled = futures::future::join_all(intents.into_iter().map(|(attempt, intent)| one(world, attempt, intent, false))).await;
+    let settled =
+        futures::future::join_all(intents.into_iter().map(|(attempt, intent)| one(world, attempt, intent, false))).await;
     settled.into_iter().collect()
 }
 
 async fn one(world: &World, attempt: String, intent: Intent, send: bool) -> Result<Settled, Failure> {
     let mut settled = Settled { resource: intent.resource.to_string(), action: intent.change.action().into(), id: None };
-    let with_token = matches!(
-        intent.change,
-        crate::plan::Change::RunInstance { .. }
-            | crate::plan::Change::CreateNatGateway { .. }
-            | crate::plan::Change::CreateRouteTable { .. }
-    );
+    let with_token =
+        matches!(intent.change, Change::RunInstance { .. } | Change::CreateNatGateway { .. } | Change::CreateRouteTable { .. });
     let answer = match (&intent.answer, call::is_create(&intent.change)) {
         (Some(answer), _) => Some(answer.clone()),
         (None, false) => None,
@@ -59,7 +56,7 @@ async fn one(world: &World, attempt: String, intent: Intent, send: bool) -> Resu
                     ErrorClass::TokenSpent | ErrorClass::NotFound | ErrorClass::Fatal | ErrorClass::Capacity | ErrorClass::Quota
                 ) =>
             {
-                call::find_tagged_instance(world, &attempt).await?
+                call::find_by_token(world, &intent.change, &attempt).await?
             }
             Err(failure) => return Err(failure),
         },
