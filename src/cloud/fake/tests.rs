@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cloud::fake::{Fault, FakeCloud, Options, When};
+use crate::cloud::calls::{CALLS, Call, Service};
+use crate::cloud::fake::{FakeCloud, Fault, Options, When};
 use crate::cloud::{Cloud, CloudError, ErrorClass, NetworkInterface, Scope};
 use crate::cluster::{ImageAlias, Role};
 use crate::desired::{Peer, Protocol, Rule, tags};
@@ -106,13 +107,17 @@ async fn one_of_everything(fake: &FakeCloud, zone: &str) -> Vec<(Step, String)> 
         id
     };
     let none = |_: Ref| None;
-    let vpc = run(Change::CreateVpc { cidr: "10.0.0.0/16".parse().unwrap(), tags: owned() }, &|vpc| Some(Change::DeleteVpc { vpc })).await;
+    let vpc =
+        run(Change::CreateVpc { cidr: "10.0.0.0/16".parse().unwrap(), tags: owned() }, &|vpc| Some(Change::DeleteVpc { vpc }))
+            .await;
     let v = known(&vpc);
     let attribute = |value| Change::ModifyVpcAttribute { vpc: v.clone(), attribute: "enableDnsHostnames".into(), value };
     run(attribute(true), &|_| Some(attribute(false))).await;
-    let subnet = Change::CreateSubnet { vpc: v.clone(), cidr: "10.0.0.0/24".parse().unwrap(), zone: "us-east-1a".into(), tags: owned() };
+    let subnet =
+        Change::CreateSubnet { vpc: v.clone(), cidr: "10.0.0.0/24".parse().unwrap(), zone: "us-east-1a".into(), tags: owned() };
     let subnet = run(subnet, &|subnet| Some(Change::DeleteSubnet { subnet })).await;
-    let igw = run(Change::CreateInternetGateway { tags: owned() }, &|gateway| Some(Change::DeleteInternetGateway { gateway })).await;
+    let igw =
+        run(Change::CreateInternetGateway { tags: owned() }, &|gateway| Some(Change::DeleteInternetGateway { gateway })).await;
     let (igw_ref, subnet_ref) = (known(&igw), known(&subnet));
     run(Change::AttachInternetGateway { gateway: igw_ref.clone(), vpc: v.clone() }, &|_| {
         Some(Change::DetachInternetGateway { gateway: igw_ref.clone(), vpc: v.clone() })
@@ -126,13 +131,15 @@ async fn one_of_everything(fake: &FakeCloud, zone: &str) -> Vec<(Step, String)> 
     let everywhere: ipnet::Ipv4Net = "0.0.0.0/0".parse().unwrap();
     let route = Change::CreateRoute { table: table.clone(), destination: everywhere, target: igw_ref.clone(), nat: false };
     run(route, &none).await;
-    let replace = |target: &str, nat| Change::ReplaceRoute { table: table.clone(), destination: everywhere, target: known(target), nat };
+    let replace =
+        |target: &str, nat| Change::ReplaceRoute { table: table.clone(), destination: everywhere, target: known(target), nat };
     run(replace(&nat, true), &|_| Some(replace(&igw, false))).await;
     run(Change::AssociateRouteTable { table: table.clone(), subnet: subnet_ref.clone() }, &|id| {
         Some(Change::DisassociateRouteTable { association: id.known().unwrap().to_owned() })
     })
     .await;
-    let group = |name: &str| Change::CreateSecurityGroup { vpc: v.clone(), name: name.into(), description: "x".into(), tags: owned() };
+    let group =
+        |name: &str| Change::CreateSecurityGroup { vpc: v.clone(), name: name.into(), description: "x".into(), tags: owned() };
     let nodes = run(group("nodes"), &|group| Some(Change::DeleteSecurityGroup { group })).await;
     let control = run(group("control"), &|group| Some(Change::DeleteSecurityGroup { group })).await;
     for egress in [false, true] {
@@ -147,7 +154,8 @@ async fn one_of_everything(fake: &FakeCloud, zone: &str) -> Vec<(Step, String)> 
     })
     .await;
     let request = Box::new(machine(&subnet, &nodes));
-    let instance = run(Change::RunInstance { token: "i1".into(), request }, &|instance| Some(Change::TerminateInstance { instance })).await;
+    let instance =
+        run(Change::RunInstance { token: "i1".into(), request }, &|instance| Some(Change::TerminateInstance { instance })).await;
     let check = |value| Change::ModifySourceDestCheck { instance: known(&instance), value };
     run(check(false), &|_| Some(check(true))).await;
     let extra = Tags::from([("extra".to_owned(), "1".to_owned())]);
@@ -175,10 +183,10 @@ async fn every_change_shows_in_a_listing_and_its_undo_leaves_nothing() {
         seen.insert(undo.action());
         fake.change(&undo).await.unwrap_or_else(|error| panic!("{undo:?}: {error}"));
         settle(&fake).await;
-        // Undoing a replaced route is not followed by the table's delete yet, so compare from here on.
         assert_eq!(fake.snapshot(), before, "after {undo:?}");
     }
-    let all: BTreeSet<&str> = crate::cloud::calls::CALLS.iter().filter(|call| call.is_change()).map(|call| call.action).collect();
+    let ours = |call: &&&Call| call.is_change() && call.service != Service::S3;
+    let all: BTreeSet<&str> = CALLS.iter().filter(ours).map(|call| call.action).collect();
     assert_eq!(seen, all, "a change that this test does not make");
 }
 
@@ -191,7 +199,8 @@ async fn nothing_can_be_deleted_while_something_needs_it() {
     let free = ["DeleteNatGateway", "DeleteKeyPair", "TerminateInstances", "DisassociateRouteTable"];
     for (step, _) in &steps {
         let Some(undo) = &step.undo else { continue };
-        let deletes = undo.action().starts_with("Delete") || undo.action().starts_with("Detach") || undo.action().starts_with("Release");
+        let deletes =
+            undo.action().starts_with("Delete") || undo.action().starts_with("Detach") || undo.action().starts_with("Release");
         if !deletes || undo.action() == "DeleteTags" || free.contains(&undo.action()) {
             continue;
         }
@@ -228,7 +237,8 @@ async fn network(fake: &FakeCloud) -> (String, String, String) {
     let cidr = "10.0.0.0/28".parse().unwrap();
     let subnet = make(fake, Change::CreateSubnet { vpc: known(&vpc), cidr, zone: "us-east-1a".into(), tags: owned() }).await;
     let group =
-        make(fake, Change::CreateSecurityGroup { vpc: known(&vpc), name: "g".into(), description: "g".into(), tags: owned() }).await;
+        make(fake, Change::CreateSecurityGroup { vpc: known(&vpc), name: "g".into(), description: "g".into(), tags: owned() })
+            .await;
     make(fake, Change::ImportKeyPair { name: "demo".into(), public_key: KEY.into(), tags: owned() }).await;
     (vpc, subnet, group)
 }
@@ -297,10 +307,7 @@ async fn wrong_requests_get_the_code_that_aws_gives() {
         (Change::ImportKeyPair { name: "demo".into(), public_key: KEY.into(), tags: owned() }, "InvalidKeyPair.Duplicate"),
         (authorize(vec![rule(Peer::Foreign("sg-0".into()), 1)]), "InvalidGroup.NotFound"),
         (authorize(vec![rule(Peer::Cidr("10.0.0.0/8".parse().unwrap()), 23), one.clone()]), "InvalidPermission.Duplicate"),
-        (
-            authorize((100..200).map(|port| rule(one.peer.clone(), port)).collect()),
-            "RulesPerSecurityGroupLimitExceeded",
-        ),
+        (authorize((100..200).map(|port| rule(one.peer.clone(), port)).collect()), "RulesPerSecurityGroupLimitExceeded"),
         (
             Change::RevokeRules {
                 group: known(&group),
