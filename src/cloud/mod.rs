@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 pub mod aws;
+pub mod calls;
 pub mod codes;
 pub mod error;
 pub mod fake;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cloud::calls::{CALLS, Call, Service};
 use crate::cloud::fake::{FakeCloud, Fault, Options, When};
 use crate::cloud::{Cloud, CloudError, ErrorClass, NetworkInterface, Scope};
 use crate::cluster::{ImageAlias, Role};
@@ -182,10 +183,10 @@ async fn every_change_shows_in_a_listing_and_its_undo_leaves_nothing() {
         seen.insert(undo.action());
         fake.change(&undo).await.unwrap_or_else(|error| panic!("{undo:?}: {error}"));
         settle(&fake).await;
-        // Undoing a replaced route is not followed by the table's delete yet, so compare from here on.
         assert_eq!(fake.snapshot(), before, "after {undo:?}");
     }
-    let all: BTreeSet<&str> = crate::cloud::calls::CALLS.iter().filter(|call| call.is_change()).map(|call| call.action).collect();
+    let ours = |call: &&&Call| call.is_change() && call.service != Service::S3;
+    let all: BTreeSet<&str> = CALLS.iter().filter(ours).map(|call| call.action).collect();
     assert_eq!(seen, all, "a change that this test does not make");
 }
 
