@@ -1,1 +1,3 @@
 //! One thin file per command.
+
+pub mod spec_files;

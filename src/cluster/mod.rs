@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub mod policy;
 pub mod version;
+pub use policy::{KubeadmApi, Policy, policy};
 pub use version::KubernetesVersion;
 
 /// One cluster, as the spec describes it.
@@ -143,6 +145,31 @@ pub struct InstanceGroup {
     pub instance_profile: Option<String>,
     /// `HttpPutResponseHopLimit` of the instance metadata service; 1 keeps pods away from it.
     pub metadata_hop_limit: u8,
+    #[serde(default)]
+    pub rolling_update: RollingUpdate,
+}
+
+/// How machines of a group are replaced; never both amounts 0. Control planes go one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingUpdate {
+    /// How many new machines may be there before old ones go.
+    pub max_surge: Amount,
+    /// How many machines may be missing meanwhile.
+    pub max_unavailable: Amount,
+}
+
+impl Default for RollingUpdate {
+    fn default() -> Self {
+        Self { max_surge: Amount::Count(1), max_unavailable: Amount::Count(0) }
+    }
+}
+
+/// A number of machines, or a share of a group's count in percent, 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    Count(u32),
+    Percent(u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +196,7 @@ pub enum ImageAlias {
 impl ImageAlias {
     pub const ALL: [Self; 4] = [Self::Debian12, Self::Debian13, Self::Ubuntu2204, Self::Ubuntu2404];
 
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Debian12 => "debian-12",
             Self::Debian13 => "debian-13",
