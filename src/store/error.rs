@@ -186,7 +186,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// Text from a store or a service, with control characters made visible, so that it cannot steer a terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -26,6 +26,8 @@ pub enum Fault {
     Busy,
     /// Carried out after a while.
     Delay(Duration),
+    /// Never answered, as to a process that is killed: carried out (`done`) or not.
+    Hang { done: bool },
     Denied,
     Full,
 }
@@ -83,8 +85,15 @@ impl MemoryObjects {
             let number = inner.writes;
             inner.faults.remove(&number).or_else(|| inner.always.clone())
         };
-        if let Some(Fault::Delay(duration)) = &fault {
-            self.clock.wait(*duration).await;
+        match &fault {
+            Some(Fault::Delay(duration)) => self.clock.wait(*duration).await,
+            Some(Fault::Hang { done }) => {
+                if *done {
+                    self.inner().apply(key, bytes, &condition, self.clock.now())?;
+                }
+                return std::future::pending().await;
+            }
+            _ => {}
         }
         let now = self.clock.now();
         let mut inner = self.inner();
@@ -92,7 +101,7 @@ impl MemoryObjects {
         let owned = key.to_owned();
         let unanswered = |message: &str| ObjectError::Ambiguous { key: key.to_owned(), message: message.to_owned() };
         match fault {
-            None | Some(Fault::Delay(_)) => inner.apply(key, bytes, &condition, now),
+            None | Some(Fault::Delay(_) | Fault::Hang { .. }) => inner.apply(key, bytes, &condition, now),
             Some(Fault::LostAnswer) => {
                 inner.apply(key, bytes, &condition, now)?;
                 Err(unanswered("the connection was closed"))

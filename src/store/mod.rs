@@ -28,6 +28,7 @@ pub use cluster::{ClusterStore, Held, clusters};
 pub use error::StoreError;
 pub use file::FileObjects;
 pub use key::check_key;
+pub(crate) use key::folder_of;
 pub use location::Location;
 pub use lock::{Lock, LockStatus, Owner};
 pub use memory::MemoryObjects;
