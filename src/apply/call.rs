@@ -265,15 +265,37 @@ async fn failure(world: &World, change: &Change, error: CloudError) -> Failure {
     Failure::Cloud(error)
 }
 
-/// An instance that carries an attempt, wherever its token leads.
-pub async fn find_tagged_instance(world: &World, attempt: &str) -> Result<Option<Changed>, Failure> {
-    let instances = world.cloud.instances(&Scope::Uid(world.uid.clone())).await.map_err(Failure::Cloud)?;
-    let ours = |instance: &crate::observed::Instance| {
-        instance.is_live() && instance.tags.get(tags::ATTEMPT).map(String::as_str) == Some(attempt)
-    };
-    Ok(instances.into_iter().find(ours).map(|instance| Changed {
-        id: Some(instance.id),
-        private_address: instance.private_address,
-        public_address: instance.public_address,
-    }))
+/// An object of a kind with client token that carries an attempt, found by tag: where sending again is not wanted or not
+/// possible any more.
+pub async fn find_by_token(world: &World, change: &Change, attempt: &str) -> Result<Option<Changed>, Failure> {
+    let scope = Scope::Uid(world.uid.clone());
+    let begun = world.clock.now();
+    let carries = |of: &crate::observed::Tags| of.get(tags::ATTEMPT).map(String::as_str) == Some(attempt);
+    let made = |id: String| Changed { id: Some(id), ..Changed::default() };
+    loop {
+        let cloud = world.cloud.as_ref();
+        let found = match change {
+            Change::RunInstance { .. } => {
+                let all = cloud.instances(&scope).await.map_err(Failure::Cloud)?;
+                all.into_iter().find(|instance| instance.is_live() && carries(&instance.tags)).map(|instance| Changed {
+                    id: Some(instance.id),
+                    private_address: instance.private_address,
+                    public_address: instance.public_address,
+                })
+            }
+            Change::CreateNatGateway { .. } => {
+                let all = cloud.nat_gateways(&scope).await.map_err(Failure::Cloud)?;
+                let live = |state: &str| !matches!(state, "failed" | "deleting" | "deleted");
+                all.into_iter().find(|gateway| live(&gateway.state) && carries(&gateway.tags)).map(|gateway| made(gateway.id))
+            }
+            _ => {
+                let all = cloud.route_tables(&scope).await.map_err(Failure::Cloud)?;
+                all.into_iter().find(|table| carries(&table.tags)).map(|table| made(table.id))
+            }
+        };
+        if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
+            return Ok(found);
+        }
+        world.clock.wait(Duration::from_secs(2)).await;
+    }
 }

@@ -19,6 +19,8 @@ use crate::plan::{Action, Plan};
 pub struct Done {
     pub action: Action,
     pub aws_id: Option<String>,
+    /// Seconds since the run began.
+    pub started: f64,
     pub seconds: f64,
 }
 
@@ -64,6 +66,7 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
     let mut outcome = Outcome::default();
     let mut waiting: BTreeMap<usize, BTreeSet<&str>> =
         plan.actions.iter().enumerate().map(|(n, action)| (n, action.after.iter().map(String::as_str).collect())).collect();
+    let begun = world.clock.now();
     let mut running = FuturesUnordered::new();
     let mut fenced = false;
     loop {
@@ -85,7 +88,8 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
                     after.remove(action.id.as_str());
                 }
                 (world.events)(Event::ActionDone { action: action.clone(), aws_id: aws_id.clone(), seconds });
-                outcome.done.push(Done { action, aws_id, seconds });
+                let started = world.clock.now().duration_since(begun).as_secs_f64() - seconds;
+                outcome.done.push(Done { action, aws_id, started, seconds });
             }
             Err(failure) => {
                 fenced |= matches!(failure, Failure::Record(_));

@@ -6,6 +6,8 @@ mod executor;
 pub mod observe;
 pub mod record;
 pub mod resume;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod work;
 pub mod world;

@@ -1,5 +1,7 @@
 //! Facts, steps per node, and the SSH that carries them out. [`ssh`] is the only place that names `ssh2`.
 
+pub mod ssh;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

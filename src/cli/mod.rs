@@ -1,5 +1,6 @@
 //! One thin file per command.
 
 pub mod render;
+pub mod spec_files;
 pub mod text;
 pub mod ui;

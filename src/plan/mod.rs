@@ -5,7 +5,7 @@ pub mod change;
 mod deletion;
 mod dns;
 mod firewall;
-mod found;
+pub mod found;
 pub mod images;
 mod immutable;
 mod machines;

@@ -1,0 +1,14 @@
+//! What the commands do, without a terminal: read, plan, apply, verify. A command parses its flags, calls one of these and
+//! shows the value that comes back.
+
+mod delete;
+mod error;
+mod read;
+mod session;
+mod update;
+
+pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
+pub use error::OperationError;
+pub use read::{ClusterSummary, InstanceRow, Validation, clusters, instances, kubeconfig, recorded_cluster, render_files, validate};
+pub use session::{Connect, Env};
+pub use update::{Prepared, Report, UpdateRequest, apply_update, prepare_update};

@@ -1,0 +1,4 @@
+//! Bootstrap against real programs: OpenSSH's server, client key tools and agent on 127.0.0.1.
+
+mod ssh;
+mod sshd;
