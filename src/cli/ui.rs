@@ -348,8 +348,7 @@ mod tests {
         let ui = Ui::new(streams, Manners { colour: Some(true), json_status: true }, Arc::new(SystemClock));
         ui.status(&page("first"));
         ui.status_as_is("error: \"x\"\n  second line\n");
-        let lines: Vec<serde_json::Value> =
-            captured.err.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = captured.err.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["message"], "first");
         assert_eq!(lines[1]["message"], "error: \"x\"\n  second line");
     }

@@ -54,13 +54,14 @@ impl Entry<'_> {
         }
     }
 
-    /// The most telling fact: an AWS id that goes, a machine type or an address range that comes.
+    /// The most telling fact: an AWS id that goes, an address range that comes.
     pub fn middle(&self) -> String {
         if self.verb == Verb::Delete {
             return self.twin.map(str::to_owned).or_else(|| self.doomed_id()).unwrap_or_default();
         }
-        if let Some(request) = self.request() {
-            return request.machine_type.clone();
+        // Machine type and image stand in the heading of the group.
+        if self.request().is_some() {
+            return String::new();
         }
         match (self.verb, self.details().as_slice()) {
             (Verb::Create, [one]) => (*one).to_owned(),
@@ -76,7 +77,7 @@ impl Entry<'_> {
             Some(name) => format!("{name} ({})", request.image),
             None => request.image.clone(),
         };
-        Some(format!("{image}, {} GiB {}", request.volume_gib, request.volume_kind))
+        Some(format!("{}, {image}, {} GiB {}", request.machine_type, request.volume_gib, request.volume_kind))
     }
 
     fn request(&self) -> Option<&crate::plan::RunInstance> {
@@ -128,7 +129,10 @@ impl Entry<'_> {
                 Some(("+ ", text)) => (ink(Ink::Add, "+"), text),
                 Some(("- ", text)) => (ink(Ink::Remove, "-"), text),
                 Some(("~ ", text)) => (ink(Ink::Change, "~"), text),
-                _ => (Span::from(" "), line.as_str()),
+                _ => {
+                    page.flow(8, 10, vec![line.as_str().into()]);
+                    continue;
+                }
             };
             let mut inner = Page::new(page.width);
             // The planner aligns its columns with runs of spaces; here they are laid out for this width.

@@ -15,6 +15,8 @@ use crate::recorded::Run;
 const HEADING: usize = 44;
 /// Entries of one section that are shown one by one; of more, the rest is counted.
 const SHOWN: usize = 24;
+/// The same for machines of one group, which differ by their number only.
+const SHOWN_MACHINES: usize = 12;
 
 /// A plan, and what is known about its making.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +86,11 @@ impl PlanView<'_> {
         }
         if self.plan.unanswered > 0 {
             let calls = count(self.plan.unanswered as usize, "call");
-            page.flow(0, 2, vec![format!("{calls} of an earlier run had no answer; what became of them is settled first.").into()]);
+            page.flow(
+                0,
+                2,
+                vec![format!("{calls} of an earlier run had no answer; what became of them is settled first.").into()],
+            );
         }
         if page.lines().len() > before {
             page.flow(0, 2, vec!["This plan resumes it.".into()]);
@@ -106,7 +112,7 @@ impl PlanView<'_> {
         for section in [Section::Network, Section::Firewall, Section::Names] {
             if let Some(entries) = by_section.remove(&section) {
                 page.line(vec!["  ".into(), ink(Ink::Strong, section.title())]);
-                self.entries(page, &entries);
+                self.entries(page, &entries, SHOWN);
             }
         }
         for (n, group) in self.plan.groups.iter().enumerate() {
@@ -116,7 +122,7 @@ impl PlanView<'_> {
         }
         for (section, entries) in by_section {
             page.line(vec!["  ".into(), ink(Ink::Strong, section.title())]);
-            self.entries(page, &entries);
+            self.entries(page, &entries, SHOWN);
         }
         if page.lines().len() > before {
             page.blank();
@@ -163,36 +169,30 @@ impl PlanView<'_> {
         if let [launch] = images.as_slice() {
             page.flow(4, 6, vec![ink(Ink::Faint, launch)]);
         }
-        self.entries(page, entries);
+        self.entries(page, entries, SHOWN_MACHINES);
         let names = behind.iter().map(|machine| machine.slot.chars().count()).max().unwrap_or(0).min(HEADING - 4);
-        for machine in behind.iter().take(self.limit()) {
-            let reasons = format!("{}; needs: kubewright rolling-update", machine.reasons.join(", "));
-            let cells = vec![(ink(Ink::Warn, "!"), 0), (Span::from(&machine.slot), names.max(HEADING - 5)), (reasons.into(), 0)];
-            narrow_row(page, cells);
+        let limit = if self.whole { usize::MAX } else { SHOWN_MACHINES };
+        for machine in behind.iter().take(limit) {
+            narrow_row(
+                page,
+                vec![(ink(Ink::Warn, "!"), 0), (Span::from(&machine.slot), names), (machine.reasons.join(", ").into(), 0)],
+            );
         }
-        self.rest(page, behind.len());
+        rest(page, behind.len(), limit);
+        if !behind.is_empty() {
+            page.flow(6, 8, vec!["needs: kubewright rolling-update".into()]);
+        }
     }
 
-    fn entries(&self, page: &mut Page, entries: &[&Entry<'_>]) {
-        let limit = self.limit();
+    fn entries(&self, page: &mut Page, entries: &[&Entry<'_>], limit: usize) {
+        let limit = if self.whole { usize::MAX } else { limit };
         let shown = || entries.iter().take(limit);
         let widest = |of: &dyn Fn(&Entry<'_>) -> usize| shown().map(|entry| of(entry)).max().unwrap_or(0).min(40);
         let (names, middles) = (widest(&|entry| entry.name().chars().count()), widest(&|entry| entry.middle().chars().count()));
         for entry in shown() {
             entry.draw(page, names, middles, self.whole);
         }
-        self.rest(page, entries.len());
-    }
-
-    fn limit(&self) -> usize {
-        if self.whole { usize::MAX } else { SHOWN }
-    }
-
-    fn rest(&self, page: &mut Page, all: usize) {
-        let rest = all.saturating_sub(self.limit());
-        if rest > 0 {
-            page.flow(4, 6, vec![ink(Ink::Faint, format!("... and {rest} more like these (-v shows all)"))]);
-        }
+        rest(page, entries.len(), limit);
     }
 
     /// What is done over SSH, by task.
@@ -242,7 +242,8 @@ impl PlanView<'_> {
 
 /// `An earlier run by ops@build-7 (update, 09:12 UTC) stopped after 18 of 31 actions.`
 pub fn interrupted(run: &Run) -> String {
-    let when = run.started.parse::<Timestamp>().map_or_else(|_| run.started.clone(), |at| at.strftime("%F %H:%M UTC").to_string());
+    let when =
+        run.started.parse::<Timestamp>().map_or_else(|_| run.started.clone(), |at| at.strftime("%F %H:%M UTC").to_string());
     let Run { by, command, actions_done, actions_total, .. } = run;
     format!("An earlier run by {by} ({command}, {when}) stopped after {actions_done} of {actions_total} actions.")
 }
@@ -252,6 +253,13 @@ fn remark(task: NodeTask) -> Option<&'static str> {
         NodeTask::JoinControlPlane => Some("one at a time"),
         NodeTask::Drain => Some("their pods move to other nodes"),
         NodeTask::Prepare | NodeTask::Init | NodeTask::JoinWorker | NodeTask::Forget => None,
+    }
+}
+
+fn rest(page: &mut Page, all: usize, limit: usize) {
+    let rest = all.saturating_sub(limit);
+    if rest > 0 {
+        page.flow(4, 6, vec![ink(Ink::Faint, format!("... and {rest} more like these (-v shows all)"))]);
     }
 }
 
@@ -287,3 +295,5 @@ impl Section<'_> {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+#[cfg(test)]
+pub use tests::first_plan;
