@@ -1,6 +1,8 @@
 //! Facts, steps per node, and the SSH that carries them out. [`ssh`] is the only place that names `ssh2`.
 
+pub mod pki;
 pub mod ssh;
+pub mod user_data;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

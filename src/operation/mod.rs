@@ -9,6 +9,6 @@ mod update;
 
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
-pub use read::{ClusterSummary, InstanceRow, Validation, clusters, instances, kubeconfig, recorded_cluster, render_files, validate};
+pub use read::{ClusterSummary, InstanceRow, clusters, instances};
 pub use session::{Connect, Env};
-pub use update::{Prepared, Report, UpdateRequest, apply_update, prepare_update};
+pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
