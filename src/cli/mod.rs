@@ -1,5 +1,6 @@
 //! One thin file per command.
 
+pub mod kubeconfig;
 pub mod progress;
 pub mod render;
 pub mod spec_files;
