@@ -15,4 +15,5 @@ pub mod world;
 pub use event::{Event, Failure, Sink};
 pub use executor::{Done, Failed, Outcome, Skipped, run};
 pub use record::{Edit, MemoryRecord, Record};
-pub use world::{NodeInputs, World};
+pub use work::fleet_of;
+pub use world::{Addresses, NodeInputs, World};

@@ -29,6 +29,10 @@ struct Tasks {
 
 #[async_trait]
 impl Nodes for Tasks {
+    async fn ask(&self, _: crate::bootstrap::inspect::Query, _: &str, _: Arc<Fleet>) -> Result<String, NodeError> {
+        Ok(String::new())
+    }
+
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, _: Events) -> Result<(), NodeError> {
         assert!(fleet.machines.contains_key(slot), "{slot} is not in the fleet");
         assert!(!fleet.machines[slot].private_address.is_empty(), "{slot} has no address");

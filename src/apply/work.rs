@@ -13,7 +13,7 @@ use crate::cloud::Scope;
 use crate::cluster::Role;
 use crate::desired::ResourceId;
 use crate::plan::{Action, Call, Change, Changed, NodeTask, Ref, Until, Work};
-use crate::recorded::{Intent, Node, NodePhase, Recorded};
+use crate::recorded::{Intent, Node, NodePhase, Recorded, State};
 
 /// What actions of one run share.
 pub struct Shared {
@@ -51,7 +51,7 @@ async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<O
                 let addresses = (instance.private_address.clone(), instance.public_address.clone());
                 shared.addresses.write().await.insert(action.resource.clone(), addresses);
                 let resource = action.resource.clone();
-                let edit = move |state: &mut crate::recorded::State| {
+                let edit = move |state: &mut State| {
                     if let Some(record) = state.resources.get_mut(&resource) {
                         record.private_address = instance.private_address;
                         record.public_address = instance.public_address;
@@ -88,7 +88,7 @@ async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<O
                 public_address: None,
             };
             let resource = action.resource.clone();
-            let edit = move |state: &mut crate::recorded::State| drop(state.resources.insert(resource, record));
+            let edit = move |state: &mut State| drop(state.resources.insert(resource, record));
             world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
             Ok(Some(id.clone()))
         }
@@ -163,7 +163,7 @@ pub async fn record_created(
     };
     let created = world.clock.now().to_string();
     let (attempt, resource, is_instance) = (attempt.to_owned(), resource.clone(), matches!(change, Change::RunInstance { .. }));
-    let edit = move |state: &mut crate::recorded::State| {
+    let edit = move |state: &mut State| {
         state.intents.remove(&attempt);
         if let (true, ResourceId::Instance(slot)) = (is_instance, &resource) {
             state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys: vec![], phase: NodePhase::Created });
@@ -195,7 +195,7 @@ async fn record_deleted(world: &World, attempt: &str, resource: &ResourceId, cha
         return Ok(());
     }
     let (attempt, resource) = (attempt.to_owned(), resource.clone());
-    let edit = move |state: &mut crate::recorded::State| {
+    let edit = move |state: &mut State| {
         state.intents.remove(&attempt);
         if deleted.is_some() && state.resources.get(&resource).map(|record| &record.id) == deleted.as_ref() {
             state.resources.remove(&resource);
@@ -207,7 +207,7 @@ async fn record_deleted(world: &World, attempt: &str, resource: &ResourceId, cha
 /// A machine is gone for good; a twin's end leaves the record of the other alone.
 async fn forget(world: &World, resource: &ResourceId, id: &str) -> Result<(), Failure> {
     let (resource, id) = (resource.clone(), id.to_owned());
-    let edit = move |state: &mut crate::recorded::State| {
+    let edit = move |state: &mut State| {
         if state.resources.get(&resource).is_some_and(|record| record.id == id) {
             state.resources.remove(&resource);
         }
@@ -276,7 +276,7 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
         let mut written = Ok(());
         while let Some(keys) = receive.recv().await {
             let slot = slot.to_owned();
-            let edit = move |state: &mut crate::recorded::State| {
+            let edit = move |state: &mut State| {
                 if let Some(node) = state.nodes.get_mut(&slot) {
                     node.host_keys = keys;
                 }
@@ -295,7 +295,7 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
         NodeTask::Forget => return Ok(()),
     };
     let slot = slot.to_owned();
-    let edit = move |state: &mut crate::recorded::State| {
+    let edit = move |state: &mut State| {
         if let Some(node) = state.nodes.get_mut(&slot) {
             node.phase = phase;
         }
@@ -303,13 +303,22 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
     world.record.update(Box::new(edit)).await.map_err(Failure::Record)
 }
 
-/// The machines as they are known now.
+/// The machines as they are known now. `gone` is the instance that the task is about, where another lives in its slot.
 async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Fleet, Failure> {
     let Some(inputs) = &shared.inputs else {
         return Err(Failure::Defect("node tasks need the cluster's spec".into()));
     };
     let state = shared.world.record.state();
     let addresses = shared.addresses.read().await;
+    let mut fleet = fleet_of(&state, inputs, &addresses);
+    if let (Some(gone), Some(machine)) = (gone, fleet.machines.get_mut(slot)) {
+        machine.instance = gone;
+    }
+    Ok(fleet)
+}
+
+/// Machines of the recorded state; `addresses` are newer than the recorded ones.
+pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fleet {
     let mut machines = std::collections::BTreeMap::new();
     let mut ready_control_planes = vec![];
     for (resource, record) in &state.resources {
@@ -317,14 +326,13 @@ async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Flee
         let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
         let node = state.nodes.get(name).filter(|node| node.instance == record.id);
         let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
-        let instance = if name == slot { gone.clone().unwrap_or_else(|| record.id.clone()) } else { record.id.clone() };
         if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase == NodePhase::Joined) {
             ready_control_planes.push(name.clone());
         }
         let machine = Machine {
             slot: name.clone(),
             group: group.name.clone(),
-            instance,
+            instance: record.id.clone(),
             zone,
             private_address: private.or_else(|| record.private_address.clone()).unwrap_or_default(),
             public_address: public.or_else(|| record.public_address.clone()),
@@ -332,7 +340,7 @@ async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Flee
         };
         machines.insert(name.clone(), machine);
     }
-    Ok(Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes })
+    Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes }
 }
 
 /// Group and zone of a slot's text.

@@ -1,5 +1,6 @@
 //! Facts, steps per node, and the SSH that carries them out. [`ssh`] is the only place that names `ssh2`.
 
+pub mod inspect;
 pub mod pki;
 pub mod ssh;
 pub mod user_data;
@@ -109,4 +110,7 @@ pub type Events = Arc<dyn Fn(NodeEvent) + Send + Sync>;
 #[async_trait]
 pub trait Nodes: Send + Sync {
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError>;
+
+    /// Asks a control plane; the answer is `kubectl`'s output as it came.
+    async fn ask(&self, query: inspect::Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError>;
 }
