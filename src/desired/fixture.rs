@@ -58,5 +58,6 @@ pub fn group(name: &str, role: Role, count: u32, machine_type: &str, zones: &[St
         tags: BTreeMap::new(),
         instance_profile: None,
         metadata_hop_limit: 1,
+        rolling_update: Default::default(),
     }
 }

@@ -142,7 +142,7 @@ pub fn peers(planner: &Planner<'_>, rules: &[Rule]) -> BTreeMap<String, Ref> {
 }
 
 /// `tcp 6443 from 198.51.100.0/24        API server, api.access`
-fn words(rule: &Rule) -> String {
+pub fn words(rule: &Rule) -> String {
     let protocol = match rule.protocol {
         Protocol::Other(number) => &format!("protocol {number}"),
         Protocol::All => "all",

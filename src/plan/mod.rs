@@ -17,5 +17,6 @@ pub mod task;
 pub use action::{Action, Behind, Call, GroupSummary, Plan, Problem, Totals, Until, Verb, Work};
 pub use change::{Change, Changed, RecordChange, RecordVerb, Ref, RunInstance, Tags};
 pub use deletion::delete;
+pub use firewall::words as rule_words;
 pub use planner::{Input, plan};
 pub use task::NodeTask;

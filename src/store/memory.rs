@@ -27,7 +27,9 @@ pub enum Fault {
     /// Carried out after a while.
     Delay(Duration),
     /// Never answered, as to a process that is killed: carried out (`done`) or not.
-    Hang { done: bool },
+    Hang {
+        done: bool,
+    },
     Denied,
     Full,
 }
