@@ -13,7 +13,7 @@ const END: &str = "-----END SSH HOST KEY KEYS-----";
 /// How long an instance may take to show its keys.
 pub(super) const LIMIT: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Lines longer than this are no host key.
 const LONGEST_LINE: usize = 4096;
 
@@ -86,6 +86,6 @@ pub(super) async fn wait_for_host_keys(
             None => "host keys in the console".into(),
         });
         clock.wait(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
 }

@@ -5,11 +5,13 @@ mod cause;
 mod clean;
 pub mod console;
 pub mod facts;
+pub mod fake;
 pub mod inspect;
 pub mod kubeadm;
 mod line;
 mod nodes;
 pub mod pki;
+mod render;
 mod run;
 pub mod ssh;
 mod steps;
@@ -17,7 +19,9 @@ mod template;
 mod user_data;
 
 pub use bundle::Bundle;
+pub use fake::FakeNodes;
 pub use nodes::SshNodes;
+pub use render::{render, render_fleet};
 pub use user_data::user_data;
 
 use std::collections::BTreeMap;

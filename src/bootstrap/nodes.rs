@@ -34,6 +34,7 @@ pub struct SshNodes {
     run: String,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
     host_keys: Mutex<BTreeMap<String, Vec<String>>>,
+    learning: tokio::sync::Mutex<()>,
     permits: [Arc<Semaphore>; 2],
     bundle: OnceCell<Arc<Bundle>>,
 }
@@ -51,6 +52,7 @@ impl SshNodes {
             run,
             lines: Mutex::default(),
             host_keys: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
             permits: [Arc::new(Semaphore::new(THROUGH_BASTION)), Arc::new(Semaphore::new(THROUGH_BASTION))],
             bundle: OnceCell::new(),
         }
@@ -73,7 +75,11 @@ impl SshNodes {
             .find(|other| group.role != Role::Bastion && fleet.group_of(other).is_some_and(|group| group.role == Role::Bastion));
         let mut target = self.target(fleet, machine, bastion.is_some(), events, true).await?;
         if let Some(bastion) = bastion {
-            target.through = Some(Box::new(self.target(fleet, bastion, false, events, false).await?));
+            let mut jump = self.target(fleet, bastion, false, events, false).await?;
+            if matches!(jump.known, Known::FirstUse) {
+                jump.known = Known::Keys(self.first_use(bastion, &jump, events).await?);
+            }
+            target.through = Some(Box::new(jump));
         }
         let permits = bastion.map(|_| match group.role {
             Role::ControlPlane => self.permits[0].clone(),
@@ -111,6 +117,11 @@ impl SshNodes {
     }
 
     async fn known(&self, fleet: &Fleet, machine: &Machine, events: &Events, own: bool) -> Result<Known, Failure> {
+        // Many tasks need the same bastion's keys at once: one asks.
+        let _one_at_a_time = match own {
+            true => None,
+            false => Some(self.learning.lock().await),
+        };
         let learnt = locked(&self.host_keys).get(&machine.instance).cloned();
         let pinned = Some(machine.host_keys.clone()).filter(|keys| !keys.is_empty()).or(learnt);
         match (pinned, fleet.cluster.ssh.host_keys) {
@@ -129,6 +140,18 @@ impl SshNodes {
                 Ok(Known::Keys(keys))
             }
         }
+    }
+
+    /// Believes the first key of a bastion, once per run: everything after it is pinned.
+    async fn first_use(&self, bastion: &Machine, target: &Target, events: &Events) -> Result<Vec<String>, Failure> {
+        let _one_at_a_time = self.learning.lock().await;
+        if let Some(keys) = locked(&self.host_keys).get(&bastion.instance) {
+            return Ok(keys.clone());
+        }
+        let line = Line::new(target.clone(), self.limits, self.clock.clone(), None);
+        let keys = vec![line.host_key(&|text| events(NodeEvent::Waiting(text))).await?];
+        locked(&self.host_keys).insert(bastion.instance.clone(), keys.clone());
+        Ok(keys)
     }
 
     async fn bundle(&self, fleet: &Fleet) -> Result<Option<Arc<Bundle>>, Failure> {
@@ -164,14 +187,20 @@ impl SshNodes {
                 Some(ready.into_iter().find(|other| other.instance != machine.instance).ok_or_else(none)?)
             }
         };
-        let bundle = match task {
-            NodeTask::Prepare if group.role != Role::Bastion => self.bundle(fleet).await?,
-            _ => None,
+        let bundle = async {
+            match task {
+                NodeTask::Prepare if group.role != Role::Bastion => self.bundle(fleet).await,
+                _ => Ok(None),
+            }
         };
-        let line = match task {
-            NodeTask::Drain | NodeTask::Forget => None,
-            _ => Some(self.line(fleet, machine, events).await?),
+        let line = async {
+            match task {
+                NodeTask::Drain | NodeTask::Forget => Ok(None),
+                _ => self.line(fleet, machine, events).await.map(Some),
+            }
         };
+        // The bundle is read while the machine boots.
+        let (bundle, line) = tokio::try_join!(bundle, line)?;
         let control = match control {
             Some(other) => Some((other, self.line(fleet, other, &silent()).await?)),
             None => None,

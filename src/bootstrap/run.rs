@@ -14,7 +14,7 @@ use super::steps::{self, Step, Work};
 use super::template::render;
 use super::{Events, Machine, NodeError, NodeEvent, NodeTask, Pki, cause, clean, pki};
 use crate::clock::{Clock, Ids};
-use crate::cluster::{Packages, Role};
+use crate::cluster::Packages;
 use crate::secret::Secret;
 
 /// Time that a script of a few lines may take, a slow machine included.
@@ -91,16 +91,17 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub async fn task(&mut self, task: NodeTask) -> Result<(), Failure> {
         let steps = steps::steps(task, self.place, self.pki, self.bundle).map_err(Failure::plain)?;
-        let facts = match self.line {
+        let mut facts = match self.line {
             Some(line) => self.gather(line).await?,
             None => Facts::default(),
         };
-        if task == NodeTask::Prepare && self.place.group.role != Role::Bastion {
-            self.refuse_problems(&facts)?;
+        let done = |facts: &Facts, step: &Step| facts.journal.get(step.name) == Some(&step.hash);
+        if task == NodeTask::Prepare && !steps.iter().all(|step| done(&facts, step)) {
+            facts = self.settle(facts).await?;
         }
         let total = steps.len();
         for (index, step) in steps.iter().enumerate() {
-            let skipped = facts.journal.get(step.name) == Some(&step.hash);
+            let skipped = done(&facts, step);
             if !skipped {
                 (self.events)(NodeEvent::StepStarted { step: step.name.into(), index, total });
                 self.step(step, &facts).await.map_err(|failure| Failure { step: step.name.into(), ..failure })?;
@@ -118,23 +119,36 @@ impl<'a> Run<'a> {
         };
         let script = render("steps/facts.sh.j2", json!({"source_host": host, "source_port": port})).map_err(Failure::plain)?;
         line.host_key(&self.waiting()).await?;
-        let before = self.clock.now();
         let output = line.script(PROBE, &script, SHORT, &self.waiting()).await?;
-        let now = (seconds(before) + seconds(self.clock.now())) / 2.0;
+        // The script reads the machine's clock last.
+        let now = self.clock.now().as_duration().as_secs_f64();
         if output.status != Some(0) {
             return Err(self.explain("facts", None, &output, Vec::new()));
         }
         Ok(Facts::parse(&String::from_utf8_lossy(&output.stdout), now))
     }
 
-    fn refuse_problems(&self, facts: &Facts) -> Result<(), Failure> {
+    /// Refuses a machine with problems, all of them named; while cloud-init works, some of them may still go away.
+    async fn settle(&self, mut facts: Facts) -> Result<Facts, Failure> {
         let identity = steps::identity(self.place.cluster, self.pki).map_err(Failure::plain)?;
-        let problems = judge(facts, self.place.cluster, self.place.group.role, &identity);
+        let deadline = self.after(Duration::from_secs(600));
+        let problems = loop {
+            let problems = judge(&facts, self.place.cluster, self.place.group.role, &identity);
+            let settling = ["running", "not started", "not run"].contains(&facts.cloud_init.as_str());
+            match self.line {
+                Some(line) if settling && !problems.is_empty() && self.clock.now() < deadline => {
+                    (self.events)(NodeEvent::Waiting("cloud-init".into()));
+                    self.clock.wait(Duration::from_secs(2)).await;
+                    facts = self.gather(line).await?;
+                }
+                _ => break problems,
+            }
+        };
         if problems.is_empty() {
             if !facts.package_lock.is_empty() {
                 (self.events)(NodeEvent::Warning(format!("{} holds the package lock; waiting where needed", facts.package_lock)));
             }
-            return Ok(());
+            return Ok(facts);
         }
         let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.what, problem.fix)).collect();
         Err(Failure::at("facts", list.join("; ")))
@@ -257,8 +271,7 @@ impl<'a> Run<'a> {
     async fn unit(&mut self, line: &Line, step: &Step, before: &Secret, body: &str, fence: bool) -> Result<(), Failure> {
         let unit = format!("kubewright-{}-{}", step.name, step.hash);
         let fence = if fence { "yes" } else { "no" };
-        let deadline = self.clock.now().checked_add(SignedDuration::try_from(step.limit).unwrap_or(SignedDuration::MAX));
-        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let deadline = self.after(step.limit);
         let program = self.prelude_for_unit(step)? + body + &self.part("unit", json!({"unit": unit, "fence": fence}))?;
         let poll = self.part("poll", json!({"unit": unit}))?;
         for _ in 0..=RESTARTS {
@@ -308,8 +321,7 @@ impl<'a> Run<'a> {
     /// Waits until the API knows the Node, and until it is Ready if it can become so.
     async fn registered(&self, step: &Step, ready: bool) -> Result<(), Failure> {
         let body = self.part("node", json!({"node": self.place.machine.instance}))?;
-        let deadline = self.clock.now().checked_add(SignedDuration::try_from(step.limit).unwrap_or(SignedDuration::MAX));
-        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let deadline = self.after(step.limit);
         let mut pause = Duration::from_millis(200);
         loop {
             let state = match self.on_control_plane(step, &body).await {
@@ -394,6 +406,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn after(&self, duration: Duration) -> Timestamp {
+        let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+        self.clock.now().checked_add(duration).unwrap_or(Timestamp::MAX)
+    }
+
     fn part(&self, name: &str, values: serde_json::Value) -> Result<String, Failure> {
         render(&format!("steps/{name}.sh.j2"), values).map_err(Failure::plain)
     }
@@ -433,10 +450,6 @@ impl NodeState {
             why: clean::line(text("message")),
         }
     }
-}
-
-fn seconds(time: Timestamp) -> f64 {
-    time.as_duration().as_secs_f64()
 }
 
 /// Host and port of a URL, for the question whether it can be reached.

@@ -70,10 +70,13 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 MINUTE,
                 Work::Now(body("hostname", json!({"instance": place.machine.instance, "identity": identity(cluster, pki)?}))?),
             );
-            let own = format!("{} {}", place.machine.private_address, place.machine.instance);
-            list.add("hosts", MINUTE, Work::Now(body("hosts", json!({"lines": own}))?));
+            list.add("hosts", MINUTE, Work::Now(body("hosts", json!({"lines": own_name(place.machine)}))?));
             list.add("time", 10 * MINUTE, Work::Now(body("time", json!({"apt": apt}))?));
-            list.add("kernel", MINUTE, Work::Now(body("kernel", json!({}))?));
+            list.add(
+                "kernel",
+                MINUTE,
+                Work::Now(body("kernel", json!({"modules": MODULES, "settings": SYSCTLS, "machine_settings": MACHINE_SYSCTLS}))?),
+            );
             list.add("swap", MINUTE, Work::Now(body("swap", json!({}))?));
             list.add("container-runtime", 15 * MINUTE, Work::Unit(container_runtime(cluster, apt)?));
             match (&cluster.packages, bundle) {
@@ -202,6 +205,19 @@ pub(super) fn endpoint(cluster: &Cluster, control_plane: &Machine) -> String {
     format!("{} {}", control_plane.private_address, cluster.api_internal_name())
 }
 
+/// The `/etc/hosts` line by which a machine knows its own name.
+pub(super) fn own_name(machine: &Machine) -> String {
+    format!("{} {}", machine.private_address, machine.instance)
+}
+
+/// Kernel modules that pods need.
+pub(super) const MODULES: &str = "overlay\nbr_netfilter\n";
+/// Kernel settings of each network namespace.
+pub(super) const SYSCTLS: &str =
+    "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\nnet.bridge.bridge-nf-call-ip6tables = 1\n";
+/// Kernel settings of the whole machine; a container leaves them to its host.
+const MACHINE_SYSCTLS: &str = "fs.inotify.max_user_instances = 8192\nfs.inotify.max_user_watches = 1048576\n";
+
 /// What `init` needs before it runs: the endpoint's name means this machine, and the configuration is in its place.
 pub(super) fn init_files(place: Place<'_>, token: &Secret) -> Result<Secret, String> {
     let config = kubeadm::init_file(place, token)?;
@@ -239,9 +255,18 @@ pub(super) fn repository(cluster: &Cluster, mirror: Option<&str>) -> String {
     format!("{root}/core:/stable:/v{}/deb/", cluster.kubernetes.minor_line())
 }
 
+/// The line of `/etc/apt/sources.list.d/kubernetes.list`.
+pub(super) fn apt_source(cluster: &Cluster, mirror: Option<&str>) -> String {
+    format!("deb [signed-by={APT_KEY}] {} /\n", repository(cluster, mirror))
+}
+
+const APT_KEY: &str = "/etc/apt/keyrings/kubernetes.gpg";
+
 fn apt_packages(cluster: &Cluster, mirror: Option<&str>) -> Result<String, String> {
     let values = json!({
         "repository": repository(cluster, mirror),
+        "source": apt_source(cluster, mirror),
+        "key_file": APT_KEY,
         "fingerprint": policy::REPOSITORY_KEY,
         "version": cluster.kubernetes.to_string(),
     });

@@ -4,6 +4,7 @@
 mod delete;
 mod error;
 mod read;
+mod render;
 mod session;
 mod update;
 mod validate;
@@ -11,6 +12,7 @@ mod validate;
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
-pub use session::{Connect, Env};
+pub use render::render_files;
+pub use session::{CloudConsoles, Connect, Env};
 pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
 pub use validate::{NodeRow, Validation, validate};

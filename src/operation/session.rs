@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::apply::{Edit, Record};
-use crate::bootstrap::Nodes;
+use crate::bootstrap::{Consoles, Nodes};
 use crate::clock::{Clock, Ids};
 use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
@@ -89,6 +89,16 @@ impl Env {
         let account = cloud.account().await?;
         same_account(state, &account)?;
         Ok(cloud)
+    }
+}
+
+/// Console output through the account.
+pub struct CloudConsoles(pub Arc<dyn Cloud>);
+
+#[async_trait::async_trait]
+impl Consoles for CloudConsoles {
+    async fn console(&self, instance: &str) -> Result<Option<String>, String> {
+        self.0.console_output(instance).await.map_err(|error| error.to_string())
     }
 }
 

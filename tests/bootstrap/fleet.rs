@@ -86,7 +86,13 @@ pub struct Told(Arc<Mutex<Vec<NodeEvent>>>);
 impl Told {
     pub fn events(&self) -> Events {
         let told = self.0.clone();
-        Arc::new(move |event| told.lock().unwrap().push(event))
+        let begun = std::time::Instant::now();
+        Arc::new(move |event| {
+            if std::env::var_os("KUBEWRIGHT_TRACE").is_some() {
+                eprintln!("{:7.3} {event:?}", begun.elapsed().as_secs_f64());
+            }
+            told.lock().unwrap().push(event)
+        })
     }
 
     pub fn all(&self) -> Vec<NodeEvent> {

@@ -1,0 +1,160 @@
+//! [`Nodes`] that remember what they were asked, for tests of what calls them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::inspect::Query;
+use super::{Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
+use crate::clock::Clock;
+
+/// Remembers tasks, fails on demand, takes time on a clock. Clones share what they remember.
+#[derive(Clone, Default)]
+pub struct FakeNodes {
+    inner: Arc<Mutex<Inner>>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    tasks: Vec<Asked>,
+    faults: BTreeMap<(NodeTask, String), Vec<NodeError>>,
+    durations: BTreeMap<NodeTask, Duration>,
+    working: usize,
+    most_at_once: usize,
+}
+
+/// One task that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub task: NodeTask,
+    pub slot: String,
+    pub instance: String,
+    pub ready_control_planes: Vec<String>,
+    /// `None` while it works, and for ever if its caller went away.
+    pub succeeded: Option<bool>,
+}
+
+impl FakeNodes {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tasks with a duration wait on this clock.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// The next run of this task on this slot fails with this error; several add up, one run each.
+    pub fn fail(&self, task: NodeTask, slot: &str, error: NodeError) {
+        self.lock().faults.entry((task, slot.to_string())).or_default().push(error);
+    }
+
+    /// As [`FakeNodes::fail`], with an error made up.
+    pub fn fail_at(&self, task: NodeTask, slot: &str, step: &str, cause: &str) {
+        let error = NodeError {
+            slot: slot.into(),
+            address: String::new(),
+            step: step.into(),
+            command: Some(format!("{step} --fake")),
+            exit: Some(1),
+            stderr: vec![format!("error: {cause}")],
+            log: Vec::new(),
+            cause: cause.into(),
+            left: "the machine is up".into(),
+            retryable: false,
+            seconds: 1,
+        };
+        self.fail(task, slot, error);
+    }
+
+    /// How long each task of this kind takes.
+    pub fn take(&self, task: NodeTask, duration: Duration) {
+        self.lock().durations.insert(task, duration);
+    }
+
+    /// Everything that was asked, in the order of the starts.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.lock().tasks.clone()
+    }
+
+    /// Tasks in the order of their starts, in short.
+    pub fn tasks(&self) -> Vec<(NodeTask, String)> {
+        self.lock().tasks.iter().map(|asked| (asked.task, asked.slot.clone())).collect()
+    }
+
+    /// The largest number of tasks that were in work at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.lock().most_at_once
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Nodes for FakeNodes {
+    /// Every control plane answers, and every machine that joined is a Ready node.
+    async fn ask(&self, query: Query, _slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
+        let inner = self.lock();
+        let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
+        let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task) && asked.succeeded == Some(true));
+        let nodes: Vec<_> = joined
+            .map(|asked| {
+                serde_json::json!({
+                    "metadata": {"name": asked.instance},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.2"}},
+                })
+            })
+            .collect();
+        Ok(match query {
+            Query::Readyz => "ok".into(),
+            Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
+            Query::Pods => serde_json::json!({ "items": [] }).to_string(),
+        })
+    }
+
+    async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
+        let machine = fleet.machines.get(slot);
+        let (number, duration) = {
+            let mut inner = self.lock();
+            inner.tasks.push(Asked {
+                task,
+                slot: slot.into(),
+                instance: machine.map(|machine| machine.instance.clone()).unwrap_or_default(),
+                ready_control_planes: fleet.ready_control_planes.clone(),
+                succeeded: None,
+            });
+            inner.working += 1;
+            inner.most_at_once = inner.most_at_once.max(inner.working);
+            (inner.tasks.len() - 1, inner.durations.get(&task).copied().unwrap_or_default())
+        };
+        if let Some(machine) = machine.filter(|machine| machine.host_keys.is_empty() && task != NodeTask::Drain) {
+            events(NodeEvent::HostKeys(vec![format!("ssh-ed25519 FAKE{}", machine.instance)]));
+        }
+        let step = format!("{task:?}").to_lowercase();
+        events(NodeEvent::StepStarted { step: step.clone(), index: 0, total: 1 });
+        match &self.clock {
+            Some(clock) => clock.wait(duration).await,
+            None => tokio::task::yield_now().await,
+        }
+        let mut inner = self.lock();
+        inner.working -= 1;
+        let faults = inner.faults.get_mut(&(task, slot.to_string()));
+        let fault = faults.filter(|faults| !faults.is_empty()).map(|faults| faults.remove(0));
+        if let Some(asked) = inner.tasks.get_mut(number) {
+            asked.succeeded = Some(fault.is_none());
+        }
+        drop(inner);
+        match fault {
+            Some(error) => Err(error),
+            None => {
+                events(NodeEvent::StepDone { step, skipped: false });
+                Ok(())
+            }
+        }
+    }
+}
