@@ -5,6 +5,7 @@
 
 use toml::de::DeTable;
 
+use super::nearest;
 use super::problem::Findings;
 use super::read::{Fields, Int, List, Map};
 use super::table::{Key, Shape, table};
@@ -182,24 +183,26 @@ table! {
 impl SpecFile {
     /// Reads the tree of a whole file.
     pub fn read_root(tree: &DeTable, findings: &mut Findings) -> Self {
-        let fields = Fields::check("", tree, 0..0, Self::KEYS, findings);
+        // What is missing at the top is reported at the first key; the file as a whole has no header.
+        let first = tree.keys().map(|key| key.span()).min_by_key(|span| span.start).unwrap_or_default();
+        let fields = Fields::check("", tree, first, Self::KEYS, findings);
         Self::from_fields(&fields, findings)
     }
 }
 
-/// Tables, as they are written, that know a key of this name.
-pub(crate) fn homes_of(name: &str) -> Vec<String> {
-    let mut homes = Vec::new();
-    visit("", SpecFile::KEYS, &mut |table, keys| {
-        if keys.iter().any(|key| key.name == name) {
-            homes.push(if table.is_empty() { "the top of the file".to_owned() } else { table.to_owned() });
+/// Another table, as it is written, that knows this key or one very much like it, and that key.
+pub(crate) fn elsewhere(name: &str) -> Option<(String, &'static str)> {
+    let mut homes: Vec<(bool, String, &'static str)> = Vec::new();
+    visit("the top of the file", SpecFile::KEYS, &mut |table, keys| {
+        if let Some(key) = nearest(name, keys.iter().map(|key| key.name)) {
+            homes.push((key != name, table.to_owned(), key));
         }
     });
-    homes
+    homes.into_iter().min_by_key(|(differs, ..)| *differs).map(|(_, table, key)| (table, key))
 }
 
 /// Calls `seen` with every table of the format, as it is written, and its keys.
-pub(crate) fn visit(table: &str, keys: &'static [Key], seen: &mut impl FnMut(&str, &'static [Key])) {
+fn visit(table: &str, keys: &'static [Key], seen: &mut impl FnMut(&str, &'static [Key])) {
     seen(table, keys);
     for key in keys {
         match key.shape {

@@ -25,7 +25,7 @@ mod values;
 
 pub use place::Place;
 pub use problem::{Code, Problem, Problems, Severity};
-pub use schema::schema;
+pub use schema::{schema, schema_text};
 pub use source::too_large;
 
 /// A spec is at most 1 MiB: 5,000 machines need less than 1 KiB, and more is a wrong file.

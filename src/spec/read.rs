@@ -206,7 +206,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     /// `key` is empty for the file itself.
     pub fn check(key: &str, table: &'t DeTable<'i>, span: Span, keys: &'static [Key], findings: &mut Findings) -> Self {
         for name in table.keys().filter(|name| keys.iter().all(|known| known.name != name.get_ref().as_ref())) {
-            findings.error(&name.span(), unknown_key(key, name.get_ref(), keys));
+            findings.error(&name.span(), unknown_key(name.get_ref(), keys));
         }
         let missing = |known: &&Key| known.need == Need::Required && !table.contains_key(known.name);
         for known in keys.iter().filter(missing) {
@@ -236,16 +236,35 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 }
 
-fn unknown_key(table: &str, name: &str, keys: &'static [Key]) -> Fault {
+fn unknown_key(name: &str, keys: &'static [Key]) -> Fault {
     let fault = |suggestion: String| Fault::new(Code::UnknownKey, format!("unknown key {}{suggestion}", quoted(name)));
-    if let Some(meant) = nearest(name, keys.iter().map(|key| key.name)) {
+    let here = || keys.iter().map(|key| key.name);
+    if let Some(meant) = nearest(name, here()).or_else(|| translated(name).filter(|meant| here().any(|known| known == *meant))) {
         return fault(format!("; did you mean `{meant}`?"));
     }
-    if let Some(home) = file::homes_of(name).into_iter().find(|home| home != table) {
-        return fault(format!("; it belongs in {home}"));
+    if let Some((home, meant)) = file::elsewhere(name) {
+        let verb = if meant == name { "it belongs".to_owned() } else { format!("did you mean `{meant}`, which belongs") };
+        let end = if meant == name { "" } else { "?" };
+        return fault(format!("; {verb} in {home}{end}"));
     }
     let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
     fault(String::new()).help(format!("known keys here: {}", known.join(", ")))
+}
+
+/// Our word for what kops and Terraform call otherwise.
+fn translated(name: &str) -> Option<&'static str> {
+    let words = [
+        ("zones", ["subnets", "availability_zones", "azs"]),
+        ("count", ["minsize", "maxsize", "replicas"]),
+        ("labels", ["nodelabels", "node_labels", "nodelabel"]),
+        ("tags", ["cloudlabels", "cloud_labels", "default_tags"]),
+        ("machine_type", ["instance_type", "instancetype", "size"]),
+        ("image", ["ami", "image_id", "ami_id"]),
+        ("kubernetes", ["version", "kubernetesversion", "kubernetes_version"]),
+        ("instance_group", ["instancegroups", "node_groups", "pools"]),
+    ];
+    let name = name.to_ascii_lowercase();
+    words.into_iter().find(|(_, theirs)| theirs.contains(&name.as_str())).map(|(ours, _)| ours)
 }
 
 fn wrong_type(key: &str, what: &str, found: &DeValue) -> Fault {

@@ -1,6 +1,7 @@
 //! Problems as a person reads them: the line, the place in it, what would be right.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -52,7 +53,10 @@ impl Problems {
             } else {
                 let span = inside(place.start)..inside(place.end);
                 group.element(
-                    Snippet::source(visible(line)).path(&self.file).line_start(place.line).annotation(AnnotationKind::Primary.span(span)),
+                    Snippet::source(visible(line))
+                        .path(&self.file)
+                        .line_start(place.line)
+                        .annotation(AnnotationKind::Primary.span(span)),
                 )
             };
         }
@@ -62,6 +66,14 @@ impl Problems {
         group
     }
 }
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(100, false).trim_end())
+    }
+}
+
+impl std::error::Error for Problems {}
 
 /// Replaces the characters that the renderer does not neutralise by others of as many bytes, so that offsets stay.
 fn visible(line: &str) -> Cow<'_, str> {

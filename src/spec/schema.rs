@@ -21,6 +21,11 @@ pub fn schema() -> Json {
     root
 }
 
+/// The schema as it is committed and printed, byte for byte; ends with a line feed.
+pub fn schema_text() -> String {
+    format!("{:#}\n", schema())
+}
+
 /// A table with these keys and no others.
 pub(crate) fn table(about: &str, keys: &[Key]) -> Json {
     let required: Vec<&str> = keys.iter().filter(|key| key.need == Need::Required).map(|key| key.name).collect();

@@ -35,7 +35,8 @@ fn nodes(code: Code, line: &'static str, says: &'static str) -> Case {
 }
 
 const COUNT_CP: &str = "count = 3\nmachine_type = \"t3.medium\"";
-const BASTION: &str = "name = \"b\"\nrole = \"bastion\"\ncount = 1\nmachine_type = \"t3.micro\"\n[[instance_group]]\nname = \"nodes\"\n";
+const BASTION: &str =
+    "name = \"b\"\nrole = \"bastion\"\ncount = 1\nmachine_type = \"t3.micro\"\n[[instance_group]]\nname = \"nodes\"\n";
 
 fn planes(count: i64) -> String {
     format!("count = {count}\nmachine_type = \"t3.medium\"")
@@ -61,8 +62,10 @@ fn errors() -> Vec<Case> {
         case(UnknownKey, "role = \"node\"\n", "role = \"node\"\nmachine-type = \"t3.medium\"\n", "did you mean `machine_type`?", "machine-type"),
         case(UnknownKey, "role = \"node\"\n", "role = \"node\"\nmachineTyp = \"t3.medium\"\n", "did you mean `machine_type`?", "machineTyp"),
         case(UnknownKey, "schema = 1", "schema = 1\nregion = \"us-east-1\"", "it belongs in [aws]", "region ="),
+        case(UnknownKey, "schema = 1", "schema = 1\nregin = \"us-east-1\"", "did you mean `region`, which belongs in [aws]?", "regin ="),
+        nodes(UnknownKey, "subnets = [\"us-east-1a\"]", "did you mean `zones`?"),
         case(UnknownKey, "schema = 1", "schema = 1\n\"\\u001b[31m\" = 1", "\\u{1b}", "u001b"),
-        case(MissingKey, "kubernetes = \"1.34.2\"\n", "", "`kubernetes` is missing", "#:schema"),
+        case(MissingKey, "kubernetes = \"1.34.2\"\n", "", "`kubernetes` is missing", "schema = 1"),
         case(MissingKey, "region = \"us-east-1\"\n", "", "`region` is missing in `aws`", "[aws]"),
         case(MissingKey, "role = \"node\"\n", "", "`role` is missing in `instance_group`", "[[instance_group]]"),
         case(SchemaVersion, "schema = 1", "schema = 2", "it reads schema 1", "schema = 2"),

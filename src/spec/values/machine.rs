@@ -30,8 +30,11 @@ impl Text for MachineType {
 
 impl Text for Image {
     const WHAT: &'static str = "an image, such as \"debian-13\" or \"ami-0123456789abcdef0\"";
-    const WORDS: &'static [&'static str] =
-        &[ImageAlias::ALL[0].as_str(), ImageAlias::ALL[1].as_str(), ImageAlias::ALL[2].as_str(), ImageAlias::ALL[3].as_str()];
+    const WORDS: &'static [&'static str] = {
+        // The pattern keeps this list as long as that of the aliases.
+        let [a, b, c, d] = ImageAlias::ALL;
+        &[a.as_str(), b.as_str(), c.as_str(), d.as_str()]
+    };
     const WORDS_ONLY: bool = false;
 
     fn parse(text: &str) -> Result<Self, Fault> {
