@@ -6,6 +6,7 @@ Each patch lives in a file of its own and says what moto does otherwise. `/lab/.
 only the lab asks; AWS has no such paths.
 """
 
+import io
 import json
 import sys
 import traceback
@@ -18,6 +19,8 @@ import instances
 import listings
 import route53_patch
 import security_groups
+import signatures
+from moto import settings
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
 
@@ -40,6 +43,7 @@ class Lab:
     def __call__(self, environ, start_response):
         handler = OWN.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
         if handler is None:
+            self.keep_for_signature(environ)
             try:
                 return self.moto(environ, start_response)
             except Exception as error:  # what moto lacks: the proxy gives it a name of its own
@@ -56,8 +60,15 @@ class Lab:
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(answer).encode()]
 
+    def keep_for_signature(self, environ):
+        """A body can be read once; the signature needs it as well."""
+        if settings.INITIAL_NO_AUTH_ACTION_COUNT < 1e9:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(body)
+            signatures.remember(environ, body)
+
 
 if __name__ == "__main__":
-    for patch in (images, addresses, instances, dependencies, security_groups, route53_patch):
+    for patch in (images, addresses, instances, dependencies, security_groups, route53_patch, signatures):
         patch.install()
     run_simple("127.0.0.1", int(sys.argv[1]), Lab(), threaded=True, request_handler=MotoRequestHandler)

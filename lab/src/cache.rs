@@ -16,7 +16,7 @@ const MOTO: &str = "moto[server]==5.2.5";
 /// What a node has, besides Debian's smallest system.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,procps,ca-certificates,iputils-ping,kmod,\
 iptables,nftables,ipset,ebtables,conntrack,socat,ethtool,curl,gpg,containerd,runc,containernetworking-plugins,\
-python3-minimal,python3,openssl,netcat-openbsd,util-linux,less,xz-utils";
+python3-minimal,python3,python3-yaml,openssl,netcat-openbsd,util-linux,less,xz-utils";
 
 /// Units that have no place in a machine that lives for minutes and has no hardware of its own.
 const MASKED: [&str; 13] = [

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::state::Lab;
-use crate::{account, calls, down, exec, fault, iam, serve, status, up};
+use crate::{account, bundle, calls, down, exec, fault, iam, serve, status, up};
 
 /// An emulated AWS region on one Linux machine, with real Linux nodes
 #[derive(Parser)]
@@ -75,6 +75,11 @@ enum Command {
     /// Enforce IAM policies, make users
     #[command(subcommand)]
     Iam(iam::Command),
+    /// Make an air-gapped bundle of stand-ins for Kubernetes
+    Bundle {
+        #[arg(long, value_name = "VERSION", default_value = "1.34.2")]
+        kubernetes: String,
+    },
     /// Power loss of a node
     Kill { instance: String },
     /// Pull a node's network cable
@@ -111,6 +116,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Account { output, without } => account::run(&lab, output, &without)?,
         Command::Fault(command) => fault::run(&lab, command)?,
         Command::Iam(command) => iam::run(&lab, command)?,
+        Command::Bundle { kubernetes } => bundle::run(&lab, &kubernetes)?,
         Command::Kill { instance } => status::order(&lab, &instance, "kill")?,
         Command::Cut { instance } => status::order(&lab, &instance, "cut")?,
         Command::Uncut { instance } => status::order(&lab, &instance, "uncut")?,

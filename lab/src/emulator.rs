@@ -20,7 +20,7 @@ pub const BUCKET: &str = "kubewright-lab";
 pub const REGION: &str = "us-east-1";
 
 /// The launcher's files; they are part of the binary so that it runs from anywhere.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("moto_server.py", include_str!("../emulator/moto_server.py")),
     ("addresses.py", include_str!("../emulator/addresses.py")),
     ("dependencies.py", include_str!("../emulator/dependencies.py")),
@@ -28,6 +28,7 @@ const FILES: [(&str, &str); 9] = [
     ("instances.py", include_str!("../emulator/instances.py")),
     ("listings.py", include_str!("../emulator/listings.py")),
     ("security_groups.py", include_str!("../emulator/security_groups.py")),
+    ("signatures.py", include_str!("../emulator/signatures.py")),
     ("route53_patch.py", include_str!("../emulator/route53_patch.py")),
     ("route53_rules.py", include_str!("../emulator/route53_rules.py")),
 ];

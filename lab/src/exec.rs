@@ -22,7 +22,8 @@ pub fn environment(lab: &Lab) -> Vec<(&'static str, String)> {
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
         ("HOME", lab.home().display().to_string()),
         ("KUBEWRIGHT_LAB", lab.dir.display().to_string()),
-        ("PATH", format!("{}:{path}", lab.bundle().join("bin").display())),
+        // the bundle's kubectl, where there is a bundle
+        ("PATH", format!("{}:{path}", lab.bundle().join("operator").display())),
     ]
 }
 

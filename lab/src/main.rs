@@ -5,6 +5,7 @@
 //! process that enters the hub and asks the supervisor, or reads the state folder.
 
 mod account;
+mod bundle;
 mod cache;
 mod calls;
 mod cgroups;
@@ -19,6 +20,7 @@ mod firewall;
 mod http;
 mod hub;
 mod iam;
+mod image;
 mod node;
 mod proxy;
 mod requirements;
