@@ -5,6 +5,7 @@ import functools
 from moto.ec2 import utils
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
@@ -64,8 +65,30 @@ def _own_interfaces(prep):
             existing, keep = asked.get(index, (None, None))
             if not existing and keep is not False:
                 interface.delete_on_termination = True
+        if 0 in self.nics and not self.security_groups:
+            # groups that came with the interface: EC2 shows them on the instance, moto does not
+            self.security_groups = list(self.nics[0]._group_set)
 
     return prep_nics
+
+
+def _group_set(self):
+    """A first interface has its instance's groups; moto adds up old and new ones when they are changed."""
+    if self.instance is not None and self.device_index == 0 and self.instance.security_groups:
+        return list(self.instance.security_groups)
+    return self._group_set
+
+
+def _modify_interface(original):
+    @functools.wraps(original)
+    def modify_network_interface_attribute(self, eni_id, *args, **kwargs):
+        interface = self.get_network_interface(eni_id)
+        before = list(interface._group_set)
+        original(self, eni_id, *args, **kwargs)
+        if interface.instance is not None and interface.device_index == 0 and interface._group_set != before:
+            interface.instance.security_groups = list(interface._group_set)
+
+    return modify_network_interface_attribute
 
 
 def install():
@@ -89,3 +112,5 @@ def install():
     EC2Backend.run_instances = run_instances
     EC2Backend.start_instances = start_instances
     Instance.prep_nics = _own_interfaces(Instance.prep_nics)
+    NetworkInterface.group_set = property(_group_set)
+    EC2Backend.modify_network_interface_attribute = _modify_interface(EC2Backend.modify_network_interface_attribute)

@@ -94,6 +94,10 @@ def world():
     return {"instances": instances, "groups": groups, "zones": zones}
 
 
+def _target(route):
+    return next((t.id for t in (route.gateway, route.nat_gateway, route.instance, route.interface) if t is not None), "local")
+
+
 def _ec2(backend):
     """Every EC2 resource of one region: kind, id, detail. Defaults that AWS makes itself are left out."""
     own = {vpc.id for vpc in backend.vpcs.values() if not vpc.is_default}
@@ -113,7 +117,7 @@ def _ec2(backend):
         yield "address", found.allocation_id, f"{found.public_ip} {found.association_id or 'free'}"
     for found in backend.route_tables.values():
         if found.vpc_id in own:
-            routes = [f"{r.destination_cidr_block}" for r in found.routes.values()]
+            routes = [f"{r.destination_cidr_block}>{_target(r)}" for r in list(found._routes.values())]
             yield "route-table", found.id, f"{found.vpc_id} {' '.join(sorted(routes))}"
     for vpc_id, by_id in backend.groups.items():
         for group in by_id.values():

@@ -46,7 +46,7 @@ async fn route(hub: &Hub, request: Request<Incoming>) -> Result<Value> {
     let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     Ok(match (&parts.method, &path[..]) {
-        (&Method::GET, ["status"]) => json!({"nodes": hub.nodes.views()}),
+        (&Method::GET, ["status"]) => status(hub)?,
         (&Method::GET, ["account"]) => emulator::account().await?,
         (&Method::GET, ["world"]) => serde_json::to_value(&*hub.world())?,
         (&Method::POST, ["look"]) => {
@@ -79,18 +79,26 @@ async fn route(hub: &Hub, request: Request<Incoming>) -> Result<Value> {
             emulator::iam_user(field("name")?, field("policy")?).await?
         }
         (&Method::POST, ["nodes", id, order]) => {
-            let order = match *order {
-                "kill" => Order::Kill,
-                "cut" => Order::Cut,
-                "uncut" => Order::Uncut,
-                "reboot" => Order::Reboot,
+            anyhow::ensure!(hub.nodes.view(id).is_some(), "there is no node {id}");
+            match *order {
+                "kill" => anyhow::ensure!(hub.nodes.order(id, Order::Kill).await, "{id} is leaving"),
+                "cut" | "uncut" => {
+                    hub.firewall.set_cut(id, *order == "cut");
+                    hub.firewall.apply(&hub.world())?;
+                }
                 other => bail!("no such order: {other}"),
-            };
-            if !hub.nodes.order(id, order).await {
-                bail!("there is no node {id}");
             }
             Value::Null
         }
         _ => bail!("no such path: {} {}", parts.method, parts.uri.path()),
     })
+}
+
+fn status(hub: &Hub) -> Result<Value> {
+    let mut nodes = serde_json::to_value(hub.nodes.views())?;
+    for node in nodes.as_array_mut().into_iter().flatten() {
+        let cut = node["id"].as_str().is_some_and(|id| hub.firewall.is_cut(id));
+        node["cut"] = json!(cut);
+    }
+    Ok(json!({"nodes": nodes}))
 }

@@ -4,7 +4,7 @@
 //! is judged before public addresses are translated, what it gets afterwards, so that a peer is seen with the
 //! address that AWS would see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
@@ -20,12 +20,14 @@ use crate::world::{Rule, World};
 #[derive(Default)]
 pub struct Firewall {
     last: Mutex<String>,
+    /// Instances whose cable is out.
+    cut: Mutex<BTreeSet<String>>,
 }
 
 impl Firewall {
     /// Puts the world's rules in force, in one transaction, when they differ from the last ones.
     pub fn apply(&self, world: &World) -> Result<bool> {
-        let ruleset = render(world);
+        let ruleset = render(world, &lock(&self.cut));
         let mut last = lock(&self.last);
         if *last == ruleset {
             return Ok(false);
@@ -34,10 +36,28 @@ impl Firewall {
         *last = ruleset;
         Ok(true)
     }
+
+    /// Pulls an instance's cable, or plugs it in again: its packets are lost without a word.
+    pub fn set_cut(&self, instance: &str, cut: bool) {
+        let mut all = lock(&self.cut);
+        if cut {
+            all.insert(instance.to_owned())
+        } else {
+            all.remove(instance)
+        };
+    }
+
+    pub fn is_cut(&self, instance: &str) -> bool {
+        lock(&self.cut).contains(instance)
+    }
+
+    pub fn mend_all(&self) {
+        lock(&self.cut).clear();
+    }
 }
 
 /// The whole ruleset; the same world always gives the same text.
-pub fn render(world: &World) -> String {
+pub fn render(world: &World, cut: &BTreeSet<String>) -> String {
     let members = members(world);
     let mut out = String::from("table ip lab\ndelete table ip lab\ntable ip lab {\n");
     for group in &world.groups {
@@ -62,8 +82,25 @@ pub fn render(world: &World) -> String {
     }
     translation(&mut out, &public);
     base(&mut out, &inward, &outward);
+    cables(&mut out, world, cut);
     out.push_str("}\n");
     out
+}
+
+/// Before and after everything else, so that open connections are lost as well.
+fn cables(out: &mut String, world: &World, cut: &BTreeSet<String>) {
+    let (mut from, mut to) = (String::new(), String::new());
+    for instance in world.instances.iter().filter(|instance| cut.contains(&instance.id)) {
+        let _ = writeln!(from, "    iifname \"{}\" drop", network::link(&instance.id));
+        if let Some(address) = instance.private_ip {
+            let _ = writeln!(to, "    ip daddr {address} drop");
+        }
+    }
+    let _ = write!(
+        out,
+        "  chain cut_from {{ type filter hook prerouting priority raw;\n{from}  }}\n\
+        \x20 chain cut_to {{ type filter hook postrouting priority 300;\n{to}  }}\n"
+    );
 }
 
 /// The private addresses of each group's members.
@@ -154,10 +191,12 @@ fn base(out: &mut String, inward: &[String], outward: &[String]) {
         \x20   ct state established,related accept\n\
         \x20   ip daddr {dns} meta l4proto {{ tcp, udp }} th dport 53 accept\n{}  }}\n\
         \x20 chain ingress {{ type filter hook postrouting priority 110;\n\
+        \x20   oifname \"lo\" ip daddr {{ {nobody} }} drop\n\
         \x20   ct state established,related accept\n{}  }}\n",
         map("iifname", outward),
         map("ip daddr", inward),
         dns = hub::DNS,
+        nobody = hub::PRIVATE.iter().chain([&hub::PUBLIC]).copied().collect::<Vec<_>>().join(", "),
     );
 }
 
@@ -217,7 +256,7 @@ mod tests {
 
     #[test]
     fn rules_of_every_kind() {
-        let text = render(&world());
+        let text = render(&world(), &BTreeSet::from(["i-b".to_owned()]));
         for line in [
             "    ip saddr 203.0.113.0/24 tcp dport 22 accept\n",
             "    ip saddr { 10.20.0.4, 10.20.0.5 } tcp dport 2379-2380 accept\n",
@@ -226,6 +265,7 @@ mod tests {
             "  chain out_sg_1 {\n    accept\n  }\n",
             "  chain in_i_a {\n    jump in_sg_1\n    drop\n  }\n",
             "elements = { 198.18.1.10 : 10.20.0.4 };",
+            "priority raw;\n    iifname \"vi-b\" drop\n",
             "ip daddr vmap { 10.20.0.4 : jump in_i_a, 10.20.0.5 : jump in_i_b }",
         ] {
             assert!(text.contains(line), "{line:?} is missing in\n{text}");
@@ -235,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_empty_world_is_a_valid_ruleset() {
-        let text = render(&World::default());
+        let text = render(&World::default(), &BTreeSet::new());
         assert!(!text.contains("vmap") && !text.contains("elements"));
     }
 }

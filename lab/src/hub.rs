@@ -11,14 +11,15 @@ pub const OPERATOR: &str = "203.0.113.10";
 /// Where the lab's public addresses come from: a range kept for benchmarks of networks.
 pub const PUBLIC: &str = "198.18.0.0/15";
 
+/// Where VPCs lie. A packet to an address without a machine is lost there, as at AWS, instead of refused.
+pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"];
+
 /// Gives the hub its addresses and lets it route. Called inside the namespace.
 pub fn set_up() -> Result<()> {
-    let lines = format!(
-        "link set lo up\n\
-         addr add {DNS}/32 dev lo\n\
-         addr add {OPERATOR}/32 dev lo\n\
-         route add {PUBLIC} dev lo src {OPERATOR}\n"
-    );
+    let mut lines = format!("link set lo up\naddr add {DNS}/32 dev lo\naddr add {OPERATOR}/32 dev lo\n");
+    for range in PRIVATE.iter().chain([&PUBLIC]) {
+        lines.push_str(&format!("route add {range} dev lo src {OPERATOR}\n"));
+    }
     run::with_input("ip", &["-batch", "-"], &lines)?;
     for (name, value) in [
         ("ip_forward", "1"),

@@ -64,6 +64,7 @@ impl Hub {
     /// An empty account, no nodes, no faults, no calls.
     pub async fn reset(&self) -> Result<()> {
         self.proxy.forget()?;
+        self.firewall.mend_all();
         self.console_delay.store(0, Ordering::Relaxed);
         emulator::enforce_iam(false).await?;
         emulator::reset().await?;

@@ -1,9 +1,24 @@
 //! Facts, steps per node, and the SSH that carries them out. [`ssh`] is the only place that names `ssh2`.
 
+mod bundle;
+mod cause;
+mod clean;
+pub mod console;
+pub mod facts;
 pub mod inspect;
+pub mod kubeadm;
+mod line;
+mod nodes;
 pub mod pki;
+mod run;
 pub mod ssh;
-pub mod user_data;
+mod steps;
+mod template;
+mod user_data;
+
+pub use bundle::Bundle;
+pub use nodes::SshNodes;
+pub use user_data::user_data;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -139,6 +139,7 @@ calls! {
     DELETE_TAGS = Ec2 Change "DeleteTags" Grant::Owned;
 
     LIST_HOSTED_ZONES_BY_NAME = Route53 Read "ListHostedZonesByName" LISTING;
+    GET_HOSTED_ZONE = Route53 Read "GetHostedZone" Grant::HostedZone;
     LIST_RESOURCE_RECORD_SETS = Route53 Read "ListResourceRecordSets" Grant::HostedZone;
     GET_CHANGE = Route53 Read "GetChange" Grant::RecordChange;
     CHANGE_RESOURCE_RECORD_SETS = Route53 Change "ChangeResourceRecordSets" Grant::HostedZone;

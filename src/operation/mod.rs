@@ -6,9 +6,11 @@ mod error;
 mod read;
 mod session;
 mod update;
+mod validate;
 
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
-pub use read::{ClusterSummary, InstanceRow, clusters, instances};
+pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use session::{Connect, Env};
 pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
+pub use validate::{NodeRow, Validation, validate};

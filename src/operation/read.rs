@@ -1,12 +1,20 @@
 //! Operations that change nothing.
 
+use std::time::Duration;
+
+use crate::bootstrap::pki;
 use crate::cloud::Scope;
 use crate::cluster::Role;
 use crate::desired::{ResourceId, tags};
 use crate::operation::OperationError;
 use crate::operation::session::Env;
+use crate::operation::update::pki_of;
 use crate::recorded::{NodePhase, State};
+use crate::secret::Secret;
 use crate::store::clusters as names;
+
+/// Life of an exported client certificate. Short, because a certificate cannot be taken back; exporting again costs nothing.
+const ADMIN_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One line of `get clusters`.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -142,47 +150,8 @@ pub async fn kubeconfig(env: &Env, name: Option<&str>) -> Result<(String, Secret
     let (store, held) = env.held(&name).await?;
     let keys = pki_of(env, &store).await?;
     let url = format!("https://{}:6443", held.state.model.api_name());
-    let text = pki::admin_kubeconfig(&keys, &url, &name, ADMIN_VALIDITY, env.clock.now())
+    let text = pki::admin_kubeconfig(&keys, &url, &name, env.clock.now(), ADMIN_VALIDITY)
         .map_err(|error| OperationError::Failed(format!("the client certificate: {error}")))?;
     Ok((name, text))
 }
 
-/// The files that bootstrap would put on each machine, by path; secrets are left out.
-pub async fn render_files(env: &Env, name: Option<&str>, spec: Option<Cluster>) -> Result<BTreeMap<String, Vec<u8>>, OperationError> {
-    let (cluster, state) = match spec {
-        Some(cluster) => {
-            let held = env.store(&cluster.name)?.load().await?;
-            (cluster, held.map(|held| held.state))
-        }
-        None => {
-            let name = env.name(name).await?;
-            let (_, held) = env.held(&name).await?;
-            (held.state.model.clone(), Some(held.state))
-        }
-    };
-    let machines = machines_of(&cluster, state.as_ref());
-    render::render(&cluster, &machines).map_err(|error| OperationError::Failed(error.to_string()))
-}
-
-/// Machines of a spec: as they are recorded, the others with named holes.
-fn machines_of(cluster: &Cluster, state: Option<&State>) -> Vec<Machine> {
-    let taken = BTreeSet::new();
-    let recorded = |slot: &str| state.and_then(|state| state.resources.get(&ResourceId::Instance(slot.to_owned())));
-    desired::machines::machines(cluster, &taken, &BTreeMap::new())
-        .into_iter()
-        .filter(|machine| machine.role != Role::Bastion)
-        .map(|machine| {
-            let slot = machine.slot.to_string();
-            let record = recorded(&slot);
-            Machine {
-                instance: record.map_or_else(|| "<instance id>".into(), |record| record.id.clone()),
-                private_address: record.and_then(|record| record.private_address.clone()).unwrap_or_else(|| "<private address>".into()),
-                public_address: record.and_then(|record| record.public_address.clone()),
-                group: machine.group,
-                zone: machine.slot.zone,
-                host_keys: vec![],
-                slot,
-            }
-        })
-        .collect()
-}

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::observe::{catalogue, observe, observe_settled};
 use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Record, Sink, World, run};
-use crate::bootstrap::{Pki, pki, user_data};
+use crate::bootstrap::{Pki, user_data};
 use crate::cloud::{Calls, Cloud, Scope};
 use crate::cluster::{Cluster, Role};
 use crate::desired::tags;
@@ -176,7 +176,7 @@ fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, Operation
         .groups
         .iter()
         .map(|group| {
-            let text = user_data::user_data(cluster, group).map_err(|error| OperationError::Failed(error.to_string()))?;
+            let text = user_data(cluster, group).map_err(|error| OperationError::Failed(error.to_string()))?;
             Ok((group.name.clone(), text))
         })
         .collect()
@@ -357,18 +357,24 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
     Ok(())
 }
 
-/// The cluster's keys: made once, before the first machine, and the same ever after.
+/// The cluster's keys: made once, before the first machine, and the same ever after. They are one object of the store, so
+/// that a crash cannot leave half of them.
 pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
     const NAME: &str = "pki.json";
-    let failed = |error: pki::PkiError| OperationError::Failed(format!("the cluster's keys: {error}"));
+    let failed = |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
     let stored = match store.secret(NAME).await? {
         Some(stored) => stored,
         None => {
-            let made = pki::generate(env.clock.now()).map_err(failed)?;
-            store.put_secret(NAME, &Secret::new(pki::to_json(&made).expose())).await?
+            let made = Pki::generate(env.clock.now()).map_err(failed)?;
+            let files = made.to_files();
+            let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
+            let text = serde_json::to_string(&text).map_err(|error| failed(error.to_string()))?;
+            store.put_secret(NAME, &Secret::new(text)).await?
         }
     };
-    pki::from_json(&stored).map_err(failed)
+    let mut files: BTreeMap<String, String> =
+        serde_json::from_str(stored.expose()).map_err(|_| failed("damaged: it is not the JSON that kubewright wrote".into()))?;
+    Pki::from_files(|name| files.remove(name).map(Secret::new)).map_err(failed)
 }
 
 pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {

@@ -51,18 +51,13 @@ impl Planner<'_> {
 /// Everything on its own as far as it can; barriers only where Kubernetes has them: the first control plane before all joins,
 /// control planes one at a time (etcd takes one new member at a time), the published name before workers look it up.
 pub fn bootstrap(planner: &mut Planner<'_>) {
-    let bastions: Vec<String> = planner
-        .desired
-        .machines
-        .iter()
-        .filter(|machine| machine.role == Role::Bastion)
-        .map(|machine| create_id(&ResourceId::Instance(machine.slot.to_string())))
-        .collect();
     let machines: Vec<Machine> = planner.desired.machines.iter().filter(|machine| planner.will_exist(machine)).cloned().collect();
-    for machine in machines.iter().filter(|machine| machine.role != Role::Bastion) {
+    // Of a bastion only the host keys are learnt; everybody else is reached through it.
+    let (bastions, others): (Vec<&Machine>, Vec<&Machine>) = machines.iter().partition(|machine| machine.role == Role::Bastion);
+    let through: Vec<String> = bastions.iter().map(|machine| task_id(NodeTask::Prepare, &machine.slot.to_string())).collect();
+    for (machine, mut after) in bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone()))) {
         if planner.phase(machine) < NodePhase::Prepared {
             let slot = machine.slot.to_string();
-            let mut after = bastions.clone();
             after.push(create_id(&ResourceId::Instance(slot.clone())));
             planner.add(task(NodeTask::Prepare, &slot, after));
         }

@@ -1,5 +1,6 @@
 //! Byte ranges of the file as lines and columns.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Byte range in the spec.
@@ -27,13 +28,15 @@ pub(crate) struct At<T> {
 pub(crate) struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
+    /// The last place asked for, as (line, byte, columns before it): many problems in one long line stay linear.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'t> Lines<'t> {
     pub fn new(text: &'t str) -> Self {
         let starts =
             std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, starts, last: Cell::new((0, 0, 0)) }
     }
 
     /// Number of the line, from 0, that holds a byte.
@@ -47,7 +50,12 @@ impl<'t> Lines<'t> {
         let end = self.text.floor_char_boundary(span.end.max(start));
         let line = self.line_of(start);
         let line_start = self.starts.get(line).copied().unwrap_or_default();
-        let column = self.text.get(line_start..start).unwrap_or_default().chars().count();
+        let (from, before) = match self.last.get() {
+            (last_line, byte, columns) if last_line == line && byte <= start => (byte, columns),
+            _ => (line_start, 0),
+        };
+        let column = before + self.text.get(from..start).unwrap_or_default().chars().count();
+        self.last.set((line, start, column));
         Place { line: line + 1, column: column + 1, start, end }
     }
 }

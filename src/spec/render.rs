@@ -1,9 +1,11 @@
 //! Problems as a person reads them: the line, the place in it, what would be right.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::place::line_around;
-use super::problem::{Problem, Problems, Severity};
+use super::problem::{Problem, Problems, Severity, is_control};
 
 /// More than this nobody reads; the rest is counted.
 const SHOWN: usize = 100;
@@ -50,7 +52,7 @@ impl Problems {
             } else {
                 let span = inside(place.start)..inside(place.end);
                 group.element(
-                    Snippet::source(line).path(&self.file).line_start(place.line).annotation(AnnotationKind::Primary.span(span)),
+                    Snippet::source(visible(line)).path(&self.file).line_start(place.line).annotation(AnnotationKind::Primary.span(span)),
                 )
             };
         }
@@ -59,4 +61,14 @@ impl Problems {
         }
         group
     }
+}
+
+/// Replaces the characters that the renderer does not neutralise by others of as many bytes, so that offsets stay.
+fn visible(line: &str) -> Cow<'_, str> {
+    let odd = |c: char| !c.is_ascii() && is_control(c);
+    if !line.contains(odd) {
+        return Cow::Borrowed(line);
+    }
+    let stand_in = |c: char| if c.len_utf8() == 2 { '\u{b7}' } else { '\u{fffd}' };
+    Cow::Owned(line.chars().map(|c| if odd(c) { stand_in(c) } else { c }).collect())
 }

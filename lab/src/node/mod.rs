@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::state::Lab;
 use crate::world::{Instance, World};
@@ -29,12 +29,12 @@ pub enum Power {
 pub enum Order {
     /// Power loss: every process at once.
     Kill,
-    /// The cable, out and in again.
-    Cut,
-    Uncut,
     /// RebootInstances.
     Reboot,
 }
+
+/// Tells who gave an order that it was carried out.
+pub type Done = oneshot::Sender<()>;
 
 /// A node as `status` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -46,7 +46,6 @@ pub struct View {
     pub user: String,
     pub phase: &'static str,
     pub ssh: bool,
-    pub cut: bool,
     pub booted_in: Option<f64>,
     #[serde(skip)]
     pub ready_at: Option<Instant>,
@@ -60,7 +59,7 @@ pub struct Want {
 
 struct Handle {
     want: watch::Sender<Want>,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<(Order, Done)>,
     view: Arc<Mutex<View>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -139,7 +138,6 @@ impl Nodes {
             user: want.instance.login_user.clone(),
             phase: "waiting",
             ssh: false,
-            cut: false,
             booted_in: None,
             ready_at: None,
         }));
@@ -174,13 +172,11 @@ impl Nodes {
         std::fs::read(self.lab.nodes().join(id).join("console")).unwrap_or_default()
     }
 
-    /// Gives a node an order; false when there is no such node.
+    /// Gives a node an order and waits until it is carried out; false when there is no such node.
     pub async fn order(&self, id: &str, order: Order) -> bool {
-        let sender = lock(&self.handles).get(id).map(|handle| handle.orders.clone());
-        match sender {
-            Some(sender) => sender.send(order).await.is_ok(),
-            None => false,
-        }
+        let Some(sender) = lock(&self.handles).get(id).map(|handle| handle.orders.clone()) else { return false };
+        let (done, carried_out) = oneshot::channel();
+        sender.send((order, done)).await.is_ok() && carried_out.await.is_ok()
     }
 
     /// Waits until every node that should be gone is gone.

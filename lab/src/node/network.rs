@@ -82,17 +82,6 @@ pub fn down(file: &Path, instance: &str) {
     fs::remove_file(file).ok();
 }
 
-/// Pulls the cable, or plugs it in again.
-pub fn set_cable(instance: &Instance, plugged: bool) -> Result<()> {
-    let link = link(&instance.id);
-    run::output("ip", &["link", "set", &link, if plugged { "up" } else { "down" }])?;
-    if let (true, Some(address)) = (plugged, instance.private_ip) {
-        // the kernel drops a route with its link
-        run::output("ip", &["route", "replace", &format!("{address}/32"), "dev", &link, "src", hub::OPERATOR])?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

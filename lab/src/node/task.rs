@@ -10,7 +10,7 @@ use tokio::process::Child;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::disk::Disk;
-use super::{Order, Power, View, Want, lock, machine, network};
+use super::{Done, Order, Power, View, Want, lock, machine, network};
 use crate::cgroups;
 use crate::emulator;
 use crate::state::Lab;
@@ -23,7 +23,7 @@ pub struct Node {
     slots: Arc<Semaphore>,
     view: Arc<Mutex<View>>,
     want: watch::Receiver<Want>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<(Order, Done)>,
     nspawn: Option<Child>,
     /// After a power loss the machine stays off until EC2 reboots or starts it.
     dead: bool,
@@ -36,7 +36,7 @@ impl Node {
         slots: Arc<Semaphore>,
         view: Arc<Mutex<View>>,
         want: watch::Receiver<Want>,
-        orders: mpsc::Receiver<Order>,
+        orders: mpsc::Receiver<(Order, Done)>,
     ) -> Self {
         let id = want.borrow().instance.id.clone();
         Self {
@@ -88,7 +88,10 @@ impl Node {
         };
         tokio::select! {
             changed = self.want.changed() => if changed.is_err() { self.dead = true },
-            Some(order) = self.orders.recv() => self.obey(order).await,
+            Some((order, done)) = self.orders.recv() => {
+                self.obey(order).await;
+                done.send(()).ok(); // whoever gave it may have left
+            }
             code = end => self.ended(code).await,
         }
     }
@@ -116,7 +119,7 @@ impl Node {
             view.booted_in = Some((start.elapsed().as_secs_f64() * 100.0).round() / 100.0);
             view.ready_at = Some(Instant::now());
             tracing::info!("{}: ssh after {:.2} s", self.id, start.elapsed().as_secs_f64());
-        } else {
+        } else if self.want.borrow().power == Power::On {
             tracing::error!("{}: no ssh; see {}", self.id, self.disk.console().display());
         }
         Ok(())
@@ -142,20 +145,14 @@ impl Node {
         match order {
             Order::Kill => {
                 self.dead = true;
+                // the cable first: a dying kernel would close its connections politely
+                self.unplug().await;
                 self.kill().await;
                 self.show("dead");
             }
             Order::Reboot => {
                 self.dead = false;
                 self.kill().await;
-            }
-            Order::Cut | Order::Uncut => {
-                let plugged = order == Order::Uncut;
-                let instance = self.want.borrow().instance.clone();
-                match network::set_cable(&instance, plugged) {
-                    Ok(()) => lock(&self.view).cut = !plugged,
-                    Err(error) => tracing::error!("{}: {error:#}", self.id),
-                }
             }
         }
     }
@@ -171,6 +168,7 @@ impl Node {
         let instance = self.want.borrow().instance.clone();
         tracing::info!("{}: switched itself off ({code:?})", self.id);
         self.dead = true;
+        self.unplug().await;
         self.show("off");
         if code == Some(0)
             && let Err(error) = emulator::stopped_by_itself(&self.id, &instance.region, &instance.account).await
@@ -189,6 +187,7 @@ impl Node {
             }
         }
         self.kill().await;
+        self.unplug().await;
         self.dead = false;
         self.show("off");
         Ok(())
@@ -205,6 +204,12 @@ impl Node {
             machine::signal(nspawn, Signal::KILL);
             child.wait().await.ok();
         }
+    }
+
+    /// A machine without power answers nothing, not even a refusal.
+    async fn unplug(&self) {
+        let (file, id) = (self.disk.namespace(), self.id.clone());
+        tokio::task::spawn_blocking(move || network::down(&file, &id)).await.ok();
     }
 
     async fn remove(&mut self) -> Result<()> {

@@ -79,7 +79,7 @@ pub async fn serve(hub: Arc<Hub>) -> Result<()> {
     Ok(())
 }
 
-async fn handle(hub: &Hub, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Cut> {
+async fn handle(hub: &Arc<Hub>, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, Cut> {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
@@ -104,7 +104,7 @@ async fn handle(hub: &Hub, peer: SocketAddr, request: Request<Incoming>) -> Resu
 
 /// Carries a call out with what its fault does before, instead and after.
 async fn with_fault(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     peer: SocketAddr,
     name: &Name,
     fault: Option<&Fault>,
@@ -172,7 +172,7 @@ fn send_signal(fault: &Fault, peer: SocketAddr) {
 }
 
 /// The call itself: answered by the lab, from a token, or by moto.
-async fn carry_out(hub: &Hub, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
+async fn carry_out(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
     if name.service == "ec2"
         && name.action == "GetConsoleOutput"
         && let Some(answer) = console::answer(hub, name)
@@ -220,7 +220,7 @@ async fn all_terminated(instances: &[String]) -> bool {
 }
 
 /// Passes the call on as it came, signature and Host included.
-async fn ask_moto(hub: &Hub, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
+async fn ask_moto(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::builder().method(parts.method.clone()).uri(path);
     for (key, value) in &parts.headers {
@@ -243,8 +243,12 @@ async fn ask_moto(hub: &Hub, name: &Name, call: &mut Call, parts: &Parts, body: 
     }
     if head.status.is_client_error() || head.status.is_server_error() {
         call.code = errors::code(&bytes);
+        if let Some((code, answer)) = errors::of_iam(&name.service, head.status, &bytes) {
+            call.code = code;
+            return Ok(answer);
+        }
     } else if name.change {
-        after_change(hub, name).await;
+        after_change(hub, name);
     }
     let mut out = hyper::Response::new(Full::new(bytes));
     *out.status_mut() = head.status;
@@ -256,10 +260,11 @@ async fn ask_moto(hub: &Hub, name: &Name, call: &mut Call, parts: &Parts, body: 
     Ok(out)
 }
 
-async fn after_change(hub: &Hub, name: &Name) {
+fn after_change(hub: &Arc<Hub>, name: &Name) {
     if name.action == "RebootInstances" {
         for id in name.list("InstanceId") {
-            hub.nodes.order(id, Order::Reboot).await;
+            let (hub, id) = (hub.clone(), id.to_owned());
+            tokio::spawn(async move { hub.nodes.order(&id, Order::Reboot).await });
         }
     }
     if ["ec2", "route53", "autoscaling", "elasticloadbalancing"].contains(&name.service.as_str()) {

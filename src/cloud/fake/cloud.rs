@@ -64,7 +64,12 @@ impl Cloud for FakeCloud {
     }
 
     async fn hosted_zones(&self, name: &str) -> Result<Vec<HostedZone>> {
-        self.perform("route53:ListHostedZonesByName", None, |world| Ok(world.list_hosted_zones(name))).await
+        let found = self.perform("route53:ListHostedZonesByName", None, |world| Ok(world.list_hosted_zones(name))).await?;
+        // The name servers of a public zone are in an answer of their own.
+        for _ in found.iter().filter(|zone| !zone.private) {
+            self.perform("route53:GetHostedZone", None, |_| Ok(())).await?;
+        }
+        Ok(found)
     }
 
     async fn records(&self, zone: &str, suffix: &str) -> Result<Vec<RecordSet>> {

@@ -81,7 +81,7 @@ impl World {
             gateway.seen.state = "deleting".to_owned();
             gateway.reads_left = reads;
         }
-        Ok(made(id.to_owned()))
+        Ok(Changed::default())
     }
 
     /// Moves a NAT gateway on when a listing looks at it.

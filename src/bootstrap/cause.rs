@@ -1,0 +1,110 @@
+//! From what a failing command said to what is probably wrong.
+
+/// Known symptoms, the most telling first: all words of one entry must appear (case ignored) in the output or the logs.
+const SYMPTOMS: &[(&[&str], &str)] = &[
+    (&["another run of kubewright has taken this node over"], "two runs worked on this node; the later one goes on"),
+    (&["no space left on device"], "the node's disk is full"),
+    (&["has only", "kib left"], "the node's disk is full"),
+    (&["cgroup driver", "is different from"], "containerd on this node does not use the systemd cgroup driver"),
+    (&["does not use the systemd cgroup driver"], "containerd on this node does not use the systemd cgroup driver"),
+    (&["unknown service runtime.v1"], "the CRI plugin of containerd is switched off in its configuration"),
+    (&["cri plugin of containerd does not run"], "the CRI plugin of containerd does not run"),
+    (&["cgroup v1"], "the node boots with cgroup v1, which this Kubernetes refuses"),
+    (&["could not get lock"], "another program holds apt's lock (cloud-init or unattended-upgrades)"),
+    (&["dpkg was interrupted"], "an earlier package installation was cut off; `dpkg --configure -a` on the node finishes it"),
+    (&["expkeysig"], "the key that signs the package repository has expired"),
+    (&["fingerprint", "pinned is"], "the package repository is signed by another key than the pinned one"),
+    (&["differs from the bundle's checksums"], "the upload was damaged or cut off"),
+    (&["imagepull"], "an image that the node needs is neither there nor can it be pulled"),
+    (&["failed to pull image"], "an image that the node needs is neither there nor can it be pulled"),
+    (&["failed to pull"], "an image that the node needs is neither there nor can it be pulled"),
+    (&["port", "is in use"], "another program, or an earlier cluster, uses a port that Kubernetes needs"),
+    (&["address already in use"], "another program, or an earlier cluster, uses a port that Kubernetes needs"),
+    (&["certificate has expired or is not yet valid"], "the clocks of the nodes differ"),
+    (&["not yet valid"], "the clocks of the nodes differ"),
+    (&["invalid bearer token"], "the bootstrap token has expired or was revoked"),
+    (&["token", "expired"], "the bootstrap token has expired or was revoked"),
+    (&["could not find a jws signature"], "the bootstrap token has expired or was revoked"),
+    (&["can only promote a learner member"], "the new etcd member did not catch up with its leader in time"),
+    (&["etcdserver", "unhealthy cluster"], "etcd has no healthy quorum"),
+    (&["a password is required"], "the login user may not use sudo without a password"),
+    (&["is not in the sudoers file"], "the login user may not use sudo"),
+    (&["cannot evict pod", "disruption budget"], "a PodDisruptionBudget does not allow these pods to be evicted"),
+    (&["swap", "not supported"], "swap is on"),
+    (&["out of memory"], "the node ran out of memory"),
+    (&["connection refused", "/run/containerd/containerd.sock"], "containerd does not run"),
+    (&["containerd.sock", "no such file"], "containerd does not run"),
+];
+
+/// A guess in words; `None` if nothing known is seen.
+pub(super) fn guess(lines: &[String]) -> Option<String> {
+    let text = lines.join("\n").to_lowercase();
+    if let Some((_, cause)) = SYMPTOMS.iter().find(|(words, _)| words.iter().all(|word| text.contains(word))) {
+        return Some((*cause).to_string());
+    }
+    unreachable_endpoint(&text)
+}
+
+/// Which address and port could not be reached, and how that looks.
+fn unreachable_endpoint(text: &str) -> Option<String> {
+    for line in text.lines() {
+        let how = [
+            ("connection refused", "nothing listens there"),
+            ("i/o timeout", "a security group or route drops the packets"),
+            ("context deadline exceeded", "it did not answer in time"),
+            ("no route to host", "there is no route to it"),
+            ("no such host", "the name is not in DNS (yet)"),
+        ];
+        let Some((_, why)) = how.iter().find(|(words, _)| line.contains(words)) else { continue };
+        let address = ["dial tcp ", "https://", "lookup "].iter().find_map(|before| {
+            let rest = line.split_once(before)?.1;
+            let end = rest
+                .find(|character: char| !(character.is_ascii_alphanumeric() || ".:-[]".contains(character)))
+                .unwrap_or(rest.len());
+            rest.get(..end).map(|address| address.trim_end_matches(':').to_string()).filter(|address| !address.is_empty())
+        });
+        return Some(match address {
+            Some(address) => format!("{address} cannot be reached: {why}"),
+            None => format!("an address cannot be reached: {why}"),
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guess;
+
+    #[test]
+    fn every_known_symptom_is_recognised() {
+        let cases = [
+            (
+                "misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\"",
+                "systemd cgroup driver",
+            ),
+            ("unknown service runtime.v1.RuntimeService", "CRI plugin"),
+            ("[ERROR ImagePull]: failed to pull image registry.k8s.io/etcd", "image"),
+            ("[ERROR Port-10250]: Port 10250 is in use", "port"),
+            ("x509: certificate has expired or is not yet valid: current time 2026", "clocks"),
+            ("could not find a JWS signature in the cluster-info ConfigMap for token ID", "token"),
+            ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)", "apt's lock"),
+            ("write /var/lib/etcd: no space left on device", "disk is full"),
+            (
+                "Get \"https://api.internal.demo:6443/api\": dial tcp 10.20.0.4:6443: connect: connection refused",
+                "10.20.0.4:6443 cannot be reached: nothing",
+            ),
+            ("dial tcp 10.20.0.4:6443: i/o timeout", "10.20.0.4:6443 cannot be reached: a security group"),
+            (
+                "dial tcp: lookup api.internal.demo.example.com: no such host",
+                "api.internal.demo.example.com cannot be reached: the name",
+            ),
+            ("Cannot evict pod as it would violate the pod's disruption budget.", "PodDisruptionBudget"),
+            ("sudo: a password is required", "sudo"),
+        ];
+        for (said, cause) in cases {
+            let guess = guess(&[said.to_string()]).unwrap_or_default();
+            assert!(guess.contains(cause), "{said}: {guess}");
+        }
+        assert_eq!(guess(&["all is well".into()]), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! From cluster and machine to kubeadm's files.
+
+use super::check::document;
+use super::model::*;
+use super::policy::Api;
+use crate::bootstrap::Machine;
+use crate::cluster::{Cluster, InstanceGroup, Role, TaintEffect};
+use crate::secret::Secret;
+
+pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
+const API_PORT: u16 = 6443;
+const CA_FILE: &str = "/etc/kubernetes/pki/ca.crt";
+
+/// A machine in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub cluster: &'a Cluster,
+    pub group: &'a InstanceGroup,
+    pub machine: &'a Machine,
+}
+
+/// How a joining node finds and proves the cluster.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    pub token: Secret,
+    /// `sha256:...` of the CA's public key.
+    pub ca_cert_hash: String,
+}
+
+/// `init.yaml`: Init, Cluster, Kubelet and KubeProxy configuration. Holds the token: for a file of mode 0600.
+pub fn init_file(place: Place<'_>, token: &Secret) -> Result<Secret, String> {
+    let api = Api::of(place.cluster.kubernetes);
+    let init = InitConfiguration {
+        api_version: api.as_str(),
+        kind: "InitConfiguration",
+        // Without one of ours kubeadm makes a token that lives for a day.
+        bootstrap_tokens: vec![BootstrapToken {
+            token: token.expose().into(),
+            ttl: "20m0s",
+            usages: ["signing", "authentication"],
+            groups: ["system:bootstrappers:kubeadm:default-node-token"],
+        }],
+        local_api_endpoint: endpoint(place.machine),
+        node_registration: registration(place, api),
+    };
+    let documents = [
+        document("kubeadm/init.yaml.j2", &init)?,
+        document("kubeadm/cluster.yaml.j2", &cluster_configuration(place, api))?,
+        document("kubeadm/kubelet.yaml.j2", &kubelet_configuration())?,
+        document("kubeadm/kube-proxy.yaml.j2", &kube_proxy_configuration(place.cluster))?,
+    ];
+    Ok(Secret::new(documents.join("---\n")))
+}
+
+/// `join.yaml`. Holds the token: for a file of mode 0600.
+pub fn join_file(place: Place<'_>, discovery: &Discovery) -> Result<Secret, String> {
+    let api = Api::of(place.cluster.kubernetes);
+    let join = JoinConfiguration {
+        api_version: api.as_str(),
+        kind: "JoinConfiguration",
+        discovery: JoinDiscovery {
+            bootstrap_token: TokenDiscovery {
+                token: discovery.token.expose().into(),
+                api_server_endpoint: control_plane_endpoint(place.cluster),
+                ca_cert_hashes: vec![discovery.ca_cert_hash.clone()],
+            },
+        },
+        node_registration: registration(place, api),
+        control_plane: (place.group.role == Role::ControlPlane)
+            .then(|| JoinControlPlane { local_api_endpoint: endpoint(place.machine) }),
+    };
+    document("kubeadm/join.yaml.j2", &join).map(Secret::new)
+}
+
+fn control_plane_endpoint(cluster: &Cluster) -> String {
+    format!("{}:{API_PORT}", cluster.api_internal_name())
+}
+
+fn endpoint(machine: &Machine) -> LocalApiEndpoint {
+    LocalApiEndpoint { advertise_address: machine.private_address.clone(), bind_port: API_PORT }
+}
+
+/// Taints are set at registration, so that no pod slips onto the node before; labels that a kubelet may not give itself come later.
+fn registration(place: Place<'_>, api: Api) -> NodeRegistration {
+    let reserved = (place.group.role == Role::ControlPlane).then(|| NodeTaint {
+        key: "node-role.kubernetes.io/control-plane".into(),
+        value: String::new(),
+        effect: "NoSchedule".into(),
+    });
+    let wanted = place.group.taints.iter().map(|taint| NodeTaint {
+        key: taint.key.clone(),
+        value: taint.value.clone(),
+        effect: effect(taint.effect).into(),
+    });
+    let mut args = vec![("node-ip", place.machine.private_address.clone())];
+    if place.machine.instance.starts_with("i-") || place.machine.instance.starts_with('<') {
+        args.push(("provider-id", format!("aws:///{}/{}", place.machine.zone, place.machine.instance)));
+    }
+    NodeRegistration {
+        name: place.machine.instance.clone(),
+        cri_socket: CRI_SOCKET,
+        image_pull_policy: "IfNotPresent",
+        taints: reserved.into_iter().chain(wanted).collect(),
+        kubelet_extra_args: ExtraArgs::new(api, args),
+    }
+}
+
+pub(in crate::bootstrap) fn effect(effect: TaintEffect) -> &'static str {
+    match effect {
+        TaintEffect::NoSchedule => "NoSchedule",
+        TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+        TaintEffect::NoExecute => "NoExecute",
+    }
+}
+
+/// Names and addresses of the API server's certificate beside those that kubeadm adds itself (node name, service address, own address).
+fn cert_sans(place: Place<'_>) -> Vec<String> {
+    let mut names = vec![place.cluster.api_name(), place.cluster.api_internal_name()];
+    let addresses = std::iter::once(&place.machine.private_address).chain(&place.machine.public_address);
+    for name in place.cluster.api.sans.iter().chain(addresses) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn cluster_configuration(place: Place<'_>, api: Api) -> ClusterConfiguration {
+    let off = || ("profiling", "false".to_string());
+    ClusterConfiguration {
+        api_version: api.as_str(),
+        kind: "ClusterConfiguration",
+        cluster_name: place.cluster.name.clone(),
+        kubernetes_version: format!("v{}", place.cluster.kubernetes),
+        control_plane_endpoint: control_plane_endpoint(place.cluster),
+        networking: Networking {
+            pod_subnet: place.cluster.network.pods.to_string(),
+            service_subnet: place.cluster.network.services.to_string(),
+            dns_domain: "cluster.local",
+        },
+        // CIS 1.2.15, 1.3.1, 1.3.2, 1.4.1.
+        api_server: ApiServer {
+            cert_sans: cert_sans(place),
+            extra_args: ExtraArgs::new(api, vec![off(), ("tls-min-version", "VersionTLS12".into())]),
+        },
+        controller_manager: Component {
+            extra_args: ExtraArgs::new(api, vec![off(), ("terminated-pod-gc-threshold", "1000".into())]),
+        },
+        scheduler: Component { extra_args: ExtraArgs::new(api, vec![off()]) },
+    }
+}
+
+fn kubelet_configuration() -> KubeletConfiguration {
+    KubeletConfiguration {
+        api_version: "kubelet.config.k8s.io/v1beta1",
+        kind: "KubeletConfiguration",
+        cgroup_driver: "systemd",
+        authentication: KubeletAuthentication {
+            anonymous: Enabled { enabled: false },
+            webhook: Enabled { enabled: true },
+            x509: X509 { client_ca_file: CA_FILE },
+        },
+        authorization: KubeletAuthorization { mode: "Webhook" },
+        read_only_port: 0,
+        rotate_certificates: true,
+        seccomp_default: true,
+        pod_pids_limit: 4096,
+        streaming_connection_idle_timeout: "5m0s",
+        tls_min_version: "VersionTLS12",
+    }
+}
+
+fn kube_proxy_configuration(cluster: &Cluster) -> KubeProxyConfiguration {
+    KubeProxyConfiguration {
+        api_version: "kubeproxy.config.k8s.io/v1alpha1",
+        kind: "KubeProxyConfiguration",
+        cluster_cidr: cluster.network.pods.to_string(),
+        mode: "iptables",
+        metrics_bind_address: "127.0.0.1:10249",
+    }
+}

@@ -1,0 +1,251 @@
+//! The real [`Nodes`]: finds out how to reach a machine, and runs a task's steps on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::bundle::Bundle;
+use super::console::wait_for_host_keys;
+use super::kubeadm::Place;
+use super::inspect::Query;
+use super::line::{Line, ROOT};
+use super::run::{Failure, Run};
+use super::ssh::{Known, Limits, Login, SshError, Target};
+use super::{Consoles, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
+use crate::clock::{Clock, Ids};
+use crate::cluster::{HostKeys, Packages, Role, SshAddress, SshAuth};
+use crate::secret::Secret;
+
+/// Connections at once through one bastion, for workers and again for control planes: a worker that holds one waits for a control plane's,
+/// so that sharing them could end in a deadlock.
+const THROUGH_BASTION: usize = 8;
+
+/// Carries tasks out over SSH. One value serves one run of kubewright; connections are kept between tasks.
+pub struct SshNodes {
+    consoles: Arc<dyn Consoles>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    limits: Limits,
+    passphrase: Option<Secret>,
+    /// Owner of the nodes' fences.
+    run: String,
+    lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    host_keys: Mutex<BTreeMap<String, Vec<String>>>,
+    permits: [Arc<Semaphore>; 2],
+    bundle: OnceCell<Arc<Bundle>>,
+}
+
+impl SshNodes {
+    /// Takes the passphrase of key files from `KUBEWRIGHT_SSH_PASSPHRASE`.
+    pub fn new(consoles: Arc<dyn Consoles>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let run = ids.fresh();
+        Self {
+            consoles,
+            clock,
+            ids,
+            limits: Limits::default(),
+            passphrase: std::env::var("KUBEWRIGHT_SSH_PASSPHRASE").ok().filter(|phrase| !phrase.is_empty()).map(Secret::new),
+            run,
+            lines: Mutex::default(),
+            host_keys: Mutex::default(),
+            permits: [Arc::new(Semaphore::new(THROUGH_BASTION)), Arc::new(Semaphore::new(THROUGH_BASTION))],
+            bundle: OnceCell::new(),
+        }
+    }
+
+    /// Other time limits of connections.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The line to a machine; learns its host keys first where they are not known.
+    async fn line(&self, fleet: &Fleet, machine: &Machine, events: &Events) -> Result<Arc<Line>, Failure> {
+        if let Some(line) = locked(&self.lines).get(&machine.instance) {
+            return Ok(line.clone());
+        }
+        let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
+        let bastion = fleet
+            .machines
+            .values()
+            .find(|other| group.role != Role::Bastion && fleet.group_of(other).is_some_and(|group| group.role == Role::Bastion));
+        let mut target = self.target(fleet, machine, bastion.is_some(), events, true).await?;
+        if let Some(bastion) = bastion {
+            target.through = Some(Box::new(self.target(fleet, bastion, false, events, false).await?));
+        }
+        let permits = bastion.map(|_| match group.role {
+            Role::ControlPlane => self.permits[0].clone(),
+            Role::Node | Role::Bastion => self.permits[1].clone(),
+        });
+        let line = Arc::new(Line::new(target, self.limits, self.clock.clone(), permits));
+        if fleet.cluster.ssh.host_keys == HostKeys::TrustOnFirstUse && machine.host_keys.is_empty() {
+            let key = line.host_key(&|text| events(NodeEvent::Waiting(text))).await?;
+            locked(&self.host_keys).insert(machine.instance.clone(), vec![key.clone()]);
+            events(NodeEvent::HostKeys(vec![key]));
+        }
+        Ok(locked(&self.lines).entry(machine.instance.clone()).or_insert(line).clone())
+    }
+
+    async fn target(
+        &self,
+        fleet: &Fleet,
+        machine: &Machine,
+        private: bool,
+        events: &Events,
+        own: bool,
+    ) -> Result<Target, Failure> {
+        let ssh = &fleet.cluster.ssh;
+        let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
+        let address = match (&machine.public_address, ssh.address) {
+            (Some(address), SshAddress::Public) if !private => address.clone(),
+            _ => machine.private_address.clone(),
+        };
+        let login = match &ssh.auth {
+            SshAuth::Agent => Login::Agent { socket: None, public_key: ssh.public_key.clone() },
+            SshAuth::KeyFile(path) => Login::KeyFile { path: path.clone(), passphrase: self.passphrase.clone() },
+        };
+        let known = self.known(fleet, machine, events, own).await?;
+        Ok(Target { address, port: ssh.port, user: fleet.cluster.login_user(group).into(), login, known, through: None })
+    }
+
+    async fn known(&self, fleet: &Fleet, machine: &Machine, events: &Events, own: bool) -> Result<Known, Failure> {
+        let learnt = locked(&self.host_keys).get(&machine.instance).cloned();
+        let pinned = Some(machine.host_keys.clone()).filter(|keys| !keys.is_empty()).or(learnt);
+        match (pinned, fleet.cluster.ssh.host_keys) {
+            (Some(keys), _) => Ok(Known::Keys(keys)),
+            (None, HostKeys::TrustOnFirstUse) => Ok(Known::FirstUse),
+            (None, HostKeys::Console) => {
+                let waiting = |text| events(NodeEvent::Waiting(text));
+                let keys = wait_for_host_keys(&self.consoles, &*self.clock, &machine.instance, &waiting)
+                    .await
+                    .map_err(|error| Failure::at("host-keys", error))?;
+                locked(&self.host_keys).insert(machine.instance.clone(), keys.clone());
+                // Those of a bastion are recorded when it is prepared itself.
+                if own {
+                    events(NodeEvent::HostKeys(keys.clone()));
+                }
+                Ok(Known::Keys(keys))
+            }
+        }
+    }
+
+    async fn bundle(&self, fleet: &Fleet) -> Result<Option<Arc<Bundle>>, Failure> {
+        let Packages::Bundle(path) = &fleet.cluster.packages else { return Ok(None) };
+        let load = || async {
+            let (path, version) = (path.clone(), fleet.cluster.kubernetes);
+            let loaded = tokio::task::spawn_blocking(move || Bundle::load(&path, version)).await;
+            loaded.map_err(|error| error.to_string()).and_then(|bundle| bundle).map(Arc::new)
+        };
+        let bundle = self.bundle.get_or_try_init(load).await.map_err(|error| Failure::at("packages", error))?;
+        Ok(Some(bundle.clone()))
+    }
+
+    async fn question(&self, query: Query, machine: &Machine, fleet: &Fleet) -> Result<String, Failure> {
+        let line = self.line(fleet, machine, &silent()).await?;
+        let output = line.script(ROOT, question(query), QUESTION_LIMIT, &|_| {}).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status == Some(0) {
+            return Ok(text);
+        }
+        let said = super::clean::last_lines(&output.stderr, 1, &[]).pop().unwrap_or_else(|| "no answer".into());
+        Err(Failure { exit: output.status, ..Failure::at("ask", said) })
+    }
+
+    async fn attempt(&self, task: NodeTask, machine: &Machine, fleet: &Fleet, events: &Events) -> Result<(), Failure> {
+        let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
+        let place = Place { cluster: &fleet.cluster, group, machine };
+        let ready = fleet.ready_control_planes.iter().filter_map(|slot| fleet.machines.get(slot));
+        let control = match task {
+            NodeTask::Prepare | NodeTask::Init => None,
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain | NodeTask::Forget => {
+                let none = || Failure::plain("no control plane is ready, so nobody can be asked".into());
+                Some(ready.into_iter().find(|other| other.instance != machine.instance).ok_or_else(none)?)
+            }
+        };
+        let bundle = match task {
+            NodeTask::Prepare if group.role != Role::Bastion => self.bundle(fleet).await?,
+            _ => None,
+        };
+        let line = match task {
+            NodeTask::Drain | NodeTask::Forget => None,
+            _ => Some(self.line(fleet, machine, events).await?),
+        };
+        let control = match control {
+            Some(other) => Some((other, self.line(fleet, other, &silent()).await?)),
+            None => None,
+        };
+        let mut run = Run {
+            clock: &*self.clock,
+            ids: &*self.ids,
+            run: &self.run,
+            pki: &fleet.pki,
+            place,
+            line: line.as_deref(),
+            control: control.as_ref().map(|(machine, line)| (*machine, &**line)),
+            bundle: bundle.as_deref(),
+            events,
+            take: true,
+        };
+        let result = run.task(task).await;
+        if fleet.cluster.has_bastion()
+            && let Some(line) = &line
+        {
+            line.close().await;
+        }
+        result
+    }
+}
+
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+
+/// `admin.conf` names the endpoint that the control plane maps to itself, so each one answers for its own API server.
+fn question(query: Query) -> &'static str {
+    match query {
+        Query::Readyz => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=10s get --raw=/readyz",
+        Query::Nodes => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get nodes -o json",
+        Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
+    }
+}
+
+#[async_trait]
+impl Nodes for SshNodes {
+    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
+        let result = match fleet.machines.get(slot) {
+            Some(machine) => self.question(query, machine, &fleet).await,
+            None => Err(Failure::plain(format!("there is no machine in slot {slot}"))),
+        };
+        result.map_err(|failure| {
+            let address = fleet.machines.get(slot).map(|machine| machine.private_address.clone()).unwrap_or_default();
+            NodeError { left: "nothing was changed".into(), ..failure.into_error(NodeTask::Prepare, slot, address, 0) }
+        })
+    }
+
+    async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
+        let begun = self.clock.now();
+        let result = match fleet.machines.get(slot) {
+            Some(machine) => self.attempt(task, machine, &fleet, &events).await,
+            None => Err(Failure::plain(format!("there is no machine in slot {slot}"))),
+        };
+        let seconds = u64::try_from(self.clock.now().duration_since(begun).as_secs()).unwrap_or_default();
+        result.map_err(|failure| {
+            let address = fleet.machines.get(slot).map(|machine| machine.private_address.clone()).unwrap_or_default();
+            failure.into_error(task, slot, address, seconds)
+        })
+    }
+}
+
+impl From<SshError> for Failure {
+    fn from(error: SshError) -> Self {
+        Self { retryable: error.is_retryable(), ..Self::at("ssh", error.to_string()) }
+    }
+}
+
+fn silent() -> Events {
+    Arc::new(|_| {})
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,450 @@
+//! Runs the steps of one task: facts and journal first, then what is not done yet, each step to its end or to an explained failure.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::bundle::Bundle;
+use super::facts::{Facts, judge};
+use super::kubeadm::{Discovery, Place};
+use super::line::{Line, PROBE, ROOT, UNPACK};
+use super::ssh::{Output, SshError, Stdin};
+use super::steps::{self, Step, Work};
+use super::template::render;
+use super::{Events, Machine, NodeError, NodeEvent, NodeTask, Pki, cause, clean, pki};
+use crate::clock::{Clock, Ids};
+use crate::cluster::{Packages, Role};
+use crate::secret::Secret;
+
+/// Time that a script of a few lines may take, a slow machine included.
+const SHORT: Duration = Duration::from_secs(60);
+/// How often a unit that vanished (a reboot, a kill) is started again.
+const RESTARTS: u32 = 2;
+/// How often an upload that was cut off is begun again.
+const UPLOADS: u32 = 3;
+const LINES_SHOWN: usize = 12;
+
+/// Why a task stopped; what only the caller knows is added by [`Failure::into_error`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failure {
+    pub step: String,
+    pub command: Option<String>,
+    pub exit: Option<i32>,
+    pub stderr: Vec<String>,
+    pub log: Vec<String>,
+    pub cause: String,
+    pub retryable: bool,
+}
+
+impl Failure {
+    pub fn plain(cause: String) -> Self {
+        Self::at("plan", cause)
+    }
+
+    pub fn at(step: &str, cause: String) -> Self {
+        Self { step: step.into(), cause, ..Self::default() }
+    }
+
+    pub fn into_error(self, task: NodeTask, slot: &str, address: String, seconds: u64) -> NodeError {
+        let left = match task {
+            NodeTask::Prepare => "the machine is up, not joined",
+            NodeTask::Init => "the machine is up; the cluster has no API server yet",
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker => "the machine is up, not fully joined",
+            NodeTask::Forget => "the Node object of a machine that is gone is still there",
+            NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",
+        };
+        NodeError {
+            slot: slot.into(),
+            address,
+            step: self.step,
+            command: self.command,
+            exit: self.exit,
+            stderr: self.stderr,
+            log: self.log,
+            cause: self.cause,
+            left: left.into(),
+            retryable: self.retryable,
+            seconds,
+        }
+    }
+}
+
+/// One task on one machine.
+pub(super) struct Run<'a> {
+    pub clock: &'a dyn Clock,
+    pub ids: &'a dyn Ids,
+    /// Owner of the node's fence.
+    pub run: &'a str,
+    pub pki: &'a Pki,
+    pub place: Place<'a>,
+    /// `None` where the machine itself is not spoken to (drain: it may be dead).
+    pub line: Option<&'a Line>,
+    /// A ready control plane; the machine itself for the first one.
+    pub control: Option<(&'a Machine, &'a Line)>,
+    pub bundle: Option<&'a Bundle>,
+    pub events: &'a Events,
+    /// Whether the next script takes the fence; after that it has to be ours.
+    pub take: bool,
+}
+
+impl<'a> Run<'a> {
+    pub async fn task(&mut self, task: NodeTask) -> Result<(), Failure> {
+        let steps = steps::steps(task, self.place, self.pki, self.bundle).map_err(Failure::plain)?;
+        let facts = match self.line {
+            Some(line) => self.gather(line).await?,
+            None => Facts::default(),
+        };
+        if task == NodeTask::Prepare && self.place.group.role != Role::Bastion {
+            self.refuse_problems(&facts)?;
+        }
+        let total = steps.len();
+        for (index, step) in steps.iter().enumerate() {
+            let skipped = facts.journal.get(step.name) == Some(&step.hash);
+            if !skipped {
+                (self.events)(NodeEvent::StepStarted { step: step.name.into(), index, total });
+                self.step(step, &facts).await.map_err(|failure| Failure { step: step.name.into(), ..failure })?;
+            }
+            (self.events)(NodeEvent::StepDone { step: step.name.into(), skipped });
+        }
+        Ok(())
+    }
+
+    /// Facts, journal and what the node has of a bundle, in one round trip; changes nothing.
+    async fn gather(&self, line: &Line) -> Result<Facts, Failure> {
+        let (host, port) = match &self.place.cluster.packages {
+            Packages::Apt { mirror } => source_of(&steps::repository(self.place.cluster, mirror.as_deref())),
+            Packages::Bundle(_) => (String::new(), String::new()),
+        };
+        let script = render("steps/facts.sh.j2", json!({"source_host": host, "source_port": port})).map_err(Failure::plain)?;
+        line.host_key(&self.waiting()).await?;
+        let before = self.clock.now();
+        let output = line.script(PROBE, &script, SHORT, &self.waiting()).await?;
+        let now = (seconds(before) + seconds(self.clock.now())) / 2.0;
+        if output.status != Some(0) {
+            return Err(self.explain("facts", None, &output, Vec::new()));
+        }
+        Ok(Facts::parse(&String::from_utf8_lossy(&output.stdout), now))
+    }
+
+    fn refuse_problems(&self, facts: &Facts) -> Result<(), Failure> {
+        let identity = steps::identity(self.place.cluster, self.pki).map_err(Failure::plain)?;
+        let problems = judge(facts, self.place.cluster, self.place.group.role, &identity);
+        if problems.is_empty() {
+            if !facts.package_lock.is_empty() {
+                (self.events)(NodeEvent::Warning(format!("{} holds the package lock; waiting where needed", facts.package_lock)));
+            }
+            return Ok(());
+        }
+        let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.what, problem.fix)).collect();
+        Err(Failure::at("facts", list.join("; ")))
+    }
+
+    async fn step(&mut self, step: &Step, facts: &Facts) -> Result<(), Failure> {
+        match &step.work {
+            Work::Now(body) => self.here(step, body).await,
+            Work::Unit(body) => {
+                let line = self.own_line()?;
+                let none = Secret::new(self.part("no-files", json!({}))?);
+                self.unit(line, step, &none, body, true).await
+            }
+            Work::Upload { wanted, body } => {
+                self.upload(step, wanted, facts).await?;
+                self.here(step, body).await
+            }
+            Work::Init(body) => self.init(step, body).await,
+            Work::Join(body) => self.join(step, body).await,
+            Work::Elsewhere(body) => {
+                self.on_control_plane(step, body).await?;
+                self.mark(step).await
+            }
+            Work::Registered { ready } => {
+                self.registered(step, *ready).await?;
+                self.mark(step).await
+            }
+            Work::Drain(body) => {
+                let (_, line) = self.control_line()?;
+                let none = Secret::new(self.part("no-files", json!({}))?);
+                self.unit(line, step, &none, body, false).await
+            }
+        }
+    }
+
+    /// A script on the machine, within one call; done again if the connection was lost.
+    async fn here(&mut self, step: &Step, body: &str) -> Result<(), Failure> {
+        let line = self.own_line()?;
+        let script = self.prelude(step)? + body + &self.part("now", json!({}))?;
+        let output = line.script(ROOT, &script, step.limit, &self.waiting()).await?;
+        self.judge_output(line, step, &output).await?;
+        self.take = false;
+        Ok(())
+    }
+
+    /// Records a step that was done from elsewhere.
+    async fn mark(&mut self, step: &Step) -> Result<(), Failure> {
+        self.here(step, "main() { :; }\n").await
+    }
+
+    /// A script on a ready control plane; gives its stdout. The fence of that machine is not touched: it only asks the API.
+    async fn on_control_plane(&self, step: &Step, body: &str) -> Result<Vec<u8>, Failure> {
+        let (_, line) = self.control_line()?;
+        let script = self.prelude(step)? + body + "\nmain </dev/null\n";
+        let output = line.script(ROOT, &script, step.limit.min(2 * SHORT), &self.waiting()).await?;
+        match output.status {
+            Some(0) => Ok(output.stdout),
+            _ => Err(self.explain(step.name, step.command, &output, Vec::new())),
+        }
+    }
+
+    async fn upload(&self, step: &Step, wanted: &[String], facts: &Facts) -> Result<(), Failure> {
+        let (Some(bundle), line) = (self.bundle, self.own_line()?) else {
+            return Err(Failure::plain("the bundle is not loaded".into()));
+        };
+        for attempt in 1.. {
+            let Some(stream) = bundle.stream(wanted, &facts.have) else { return Ok(()) };
+            (self.events)(NodeEvent::Waiting("upload of the bundle".into()));
+            let stream = stream.map_err(Failure::plain)?;
+            match line.call(UNPACK, Stdin::Stream(stream), step.limit, &self.waiting()).await {
+                Ok(output) if output.status == Some(0) => return Ok(()),
+                Ok(output) => return Err(self.explain(step.name, None, &output, Vec::new())),
+                Err(SshError::Lost { .. }) if attempt < UPLOADS => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn init(&mut self, step: &Step, body: &str) -> Result<(), Failure> {
+        let line = self.own_line()?;
+        let fresh = self.ids.fresh();
+        let (id, rest) = fresh.split_at_checked(6).unwrap_or_default();
+        let token = Secret::new(format!("{id}.{}", rest.get(..16).unwrap_or_default()));
+        let files = steps::init_files(self.place, &token).map_err(Failure::plain)?;
+        self.unit(line, step, &files, body, true).await?;
+        // Nobody joins by this token: each join has its own.
+        let script = self.prelude(step)? + &self.part("token", json!({"id": id}))? + "\nmain </dev/null\n";
+        if let Ok(output) = line.script(ROOT, &script, 2 * SHORT, &self.waiting()).await
+            && output.status != Some(0)
+        {
+            (self.events)(NodeEvent::Warning(
+                "the token of `kubeadm init` could not be revoked; it expires after 20 minutes".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn join(&mut self, step: &Step, body: &str) -> Result<(), Failure> {
+        let line = self.own_line()?;
+        let (through, _) = self.control_line()?;
+        let mint = self.part("token", json!({}))?;
+        let printed = self.on_control_plane(step, &mint).await?;
+        let token = String::from_utf8_lossy(&printed).split_whitespace().last().unwrap_or_default().to_string();
+        let Some((id, _)) = token.split_once('.').filter(|_| clean::is_token(&token)) else {
+            return Err(Failure::plain("`kubeadm token create` on the control plane printed no token".into()));
+        };
+        let ca_cert_hash = pki::ca_cert_hash(&self.pki.ca_cert).map_err(Failure::plain)?;
+        let discovery = Discovery { token: Secret::new(token.clone()), ca_cert_hash };
+        let files = steps::join_files(self.place, &discovery, through).map_err(Failure::plain)?;
+        let joined = self.unit(line, step, &files, body, true).await;
+        let revoke = self.part("token", json!({"id": id}))?;
+        if self.on_control_plane(step, &revoke).await.is_err() {
+            (self.events)(NodeEvent::Warning("the join token could not be revoked; it expires after 20 minutes".into()));
+        }
+        joined
+    }
+
+    /// Starts a unit, or finds it running, and follows it to its end over as many connections as it takes.
+    async fn unit(&mut self, line: &Line, step: &Step, before: &Secret, body: &str, fence: bool) -> Result<(), Failure> {
+        let unit = format!("kubewright-{}-{}", step.name, step.hash);
+        let fence = if fence { "yes" } else { "no" };
+        let deadline = self.clock.now().checked_add(SignedDuration::try_from(step.limit).unwrap_or(SignedDuration::MAX));
+        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let program = self.prelude_for_unit(step)? + body + &self.part("unit", json!({"unit": unit, "fence": fence}))?;
+        let poll = self.part("poll", json!({"unit": unit}))?;
+        for _ in 0..=RESTARTS {
+            let values = json!({"unit": unit, "attempt": self.ids.fresh(), "fence": fence, "script": program});
+            let launch = self.prelude(step)? + before.expose() + &self.part("launch", values)?;
+            let output = line.script(ROOT, &launch, 6 * SHORT, &self.waiting()).await?;
+            self.judge_output(line, step, &output).await?;
+            self.take &= fence == "no";
+            loop {
+                let output = line.script(ROOT, &poll, SHORT, &self.waiting()).await?;
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
+                match first.split_once(' ').unwrap_or((first, "")) {
+                    ("done", status) => {
+                        let output = Output { status: status.parse().ok(), stdout: rest.into(), stderr: output.stderr };
+                        return self.judge_output(line, step, &output).await;
+                    }
+                    ("running", _) => self.tell_progress(rest),
+                    ("gone", _) => break,
+                    _ => return Err(self.explain(step.name, step.command, &output, Vec::new())),
+                }
+                if self.clock.now() > deadline {
+                    let minutes = step.limit.as_secs() / 60;
+                    let log = self.logs(line).await;
+                    let cause = cause::guess(&log).map(|cause| format!(": {cause}")).unwrap_or_default();
+                    let cause = format!("not done after {minutes} minutes{cause}; it still runs on the node as unit {unit}");
+                    return Err(Failure { log, command: step.command.map(Into::into), ..Failure::at(step.name, cause) });
+                }
+            }
+            (self.events)(NodeEvent::Warning(format!(
+                "step {} vanished from the node (a reboot?); starting it again",
+                step.name
+            )));
+        }
+        Err(Failure::at(
+            step.name,
+            format!("unit {unit} vanished from the node {} times: does the machine reboot?", RESTARTS + 1),
+        ))
+    }
+
+    fn tell_progress(&self, said: &str) {
+        if let Some(line) = clean::last_lines(said.as_bytes(), 1, &[]).pop() {
+            (self.events)(NodeEvent::Waiting(line));
+        }
+    }
+
+    /// Waits until the API knows the Node, and until it is Ready if it can become so.
+    async fn registered(&self, step: &Step, ready: bool) -> Result<(), Failure> {
+        let body = self.part("node", json!({"node": self.place.machine.instance}))?;
+        let deadline = self.clock.now().checked_add(SignedDuration::try_from(step.limit).unwrap_or(SignedDuration::MAX));
+        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let state = match self.on_control_plane(step, &body).await {
+                Ok(json) => NodeState::read(&json),
+                Err(failure) if failure.retryable => return Err(failure),
+                Err(failure) => {
+                    NodeState { why: failure.stderr.last().cloned().unwrap_or(failure.cause), ..NodeState::default() }
+                }
+            };
+            if state.registered && (state.ready || !ready) {
+                return Ok(());
+            }
+            if self.clock.now() > deadline {
+                let log = match self.line {
+                    Some(line) => self.logs(line).await,
+                    None => Vec::new(),
+                };
+                let what = if state.registered { "the Node is registered but not Ready" } else { "the Node does not register" };
+                let cause = cause::guess(&log).unwrap_or(state.why);
+                return Err(Failure {
+                    log,
+                    ..Failure::at(step.name, format!("{what} after {} minutes: {cause}", step.limit.as_secs() / 60))
+                });
+            }
+            (self.events)(NodeEvent::Waiting(
+                if state.registered { "the Node to be Ready" } else { "the Node to register" }.into(),
+            ));
+            self.clock.wait(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    async fn judge_output(&self, line: &Line, step: &Step, output: &Output) -> Result<(), Failure> {
+        if output.status == Some(0) {
+            return Ok(());
+        }
+        let log = self.logs(line).await;
+        Err(self.explain(step.name, step.command, output, log))
+    }
+
+    /// Telling lines of the node's logs; nothing if they cannot be had.
+    async fn logs(&self, line: &Line) -> Vec<String> {
+        let Ok(script) = render("steps/diagnose.sh.j2", json!({})) else { return Vec::new() };
+        match line.script(ROOT, &script, SHORT, &self.waiting()).await {
+            Ok(output) => clean::last_lines(&output.stdout, 6, &self.secrets()),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn explain(&self, step: &str, command: Option<&str>, output: &Output, log: Vec<String>) -> Failure {
+        let secrets = self.secrets();
+        let mut stderr = clean::last_lines(&output.stderr, LINES_SHOWN, &secrets);
+        if stderr.is_empty() {
+            stderr = clean::last_lines(&output.stdout, LINES_SHOWN, &secrets);
+        }
+        let seen: Vec<String> = stderr.iter().chain(&log).cloned().collect();
+        let cause = cause::guess(&seen).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
+            Some(status) => format!("it ended with {status} and said nothing"),
+            None => "it was killed".into(),
+        });
+        Failure { step: step.into(), command: command.map(Into::into), exit: output.status, stderr, log, cause, retryable: false }
+    }
+
+    fn secrets(&self) -> Vec<Secret> {
+        vec![self.pki.ca_key.clone(), self.pki.etcd_ca_key.clone(), self.pki.front_proxy_ca_key.clone(), self.pki.sa_key.clone()]
+    }
+
+    fn waiting(&self) -> impl Fn(String) + Send + Sync + use<> {
+        let events = self.events.clone();
+        move |text| events(NodeEvent::Waiting(text))
+    }
+
+    fn own_line(&self) -> Result<&'a Line, Failure> {
+        self.line.ok_or_else(|| Failure::plain("this task does not speak to the machine".into()))
+    }
+
+    /// Who answers for the API: a ready control plane, or the machine itself while it is the first.
+    fn control_line(&self) -> Result<(&'a Machine, &'a Line), Failure> {
+        match self.control {
+            Some(control) => Ok(control),
+            None => Ok((self.place.machine, self.own_line()?)),
+        }
+    }
+
+    fn part(&self, name: &str, values: serde_json::Value) -> Result<String, Failure> {
+        render(&format!("steps/{name}.sh.j2"), values).map_err(Failure::plain)
+    }
+
+    /// What every script begins with.
+    fn prelude(&self, step: &Step) -> Result<String, Failure> {
+        self.prelude_with(step, self.take)
+    }
+
+    /// A unit never takes the fence: the script that launches it did.
+    fn prelude_for_unit(&self, step: &Step) -> Result<String, Failure> {
+        self.prelude_with(step, false)
+    }
+
+    fn prelude_with(&self, step: &Step, take: bool) -> Result<String, Failure> {
+        let take = if take { "yes" } else { "no" };
+        self.part("prelude", json!({"step": step.name, "hash": step.hash, "run": self.run, "take": take}))
+    }
+}
+
+#[derive(Default)]
+struct NodeState {
+    registered: bool,
+    ready: bool,
+    why: String,
+}
+
+impl NodeState {
+    fn read(json: &[u8]) -> Self {
+        let node: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+        let conditions = node.pointer("/status/conditions").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"));
+        let text = |name: &str| ready.and_then(|ready| ready.get(name)).and_then(|text| text.as_str()).unwrap_or_default();
+        Self {
+            registered: node.pointer("/metadata/name").is_some(),
+            ready: text("status") == "True",
+            why: clean::line(text("message")),
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
+
+/// Host and port of a URL, for the question whether it can be reached.
+fn source_of(url: &str) -> (String, String) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some((host, port)) => (host.into(), port.into()),
+        None => (authority.into(), if scheme == "http" { "80" } else { "443" }.into()),
+    }
+}

@@ -1,0 +1,317 @@
+//! What a task does, step by step: written once, in order.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::bundle::{Bundle, hex};
+use super::kubeadm::{self, CRI_SOCKET, Discovery, Place, policy};
+use super::template::render;
+use super::{Machine, NodeTask, Pki, pki};
+use crate::cluster::{Cluster, Cni, Packages, Role};
+use crate::secret::Secret;
+
+/// One idempotent thing done on one node.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub name: &'static str,
+    /// Hash of everything that the step's result depends on. A journal line with the same hash means: done.
+    pub hash: String,
+    pub limit: Duration,
+    /// What a user would recognise of it, where that is one command.
+    pub command: Option<&'static str>,
+    pub work: Work,
+}
+
+/// How a step is carried out. Bodies are shell texts that define `main`; they may hold secrets, so they are never shown.
+#[derive(Clone)]
+pub(super) enum Work {
+    /// Within one call.
+    Now(String),
+    /// In a transient systemd unit, which outlives the connection.
+    Unit(String),
+    /// What the machine lacks of the bundle is sent before the body runs.
+    Upload { wanted: Vec<String>, body: String },
+    /// In a unit, with a token of our own that is revoked afterwards.
+    Init(String),
+    /// In a unit, with a token that a ready control plane makes and takes back.
+    Join(String),
+    /// On a ready control plane, about this machine.
+    Elsewhere(String),
+    /// Until the Node is registered, and Ready where a network is installed.
+    Registered { ready: bool },
+    /// In a unit on a ready control plane.
+    Drain(String),
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long `kubectl drain` may take.
+const DRAIN_SECONDS: u32 = 600;
+
+/// The steps of a task on a machine. `bundle` is there if the cluster's packages come from one.
+pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<&Bundle>) -> Result<Vec<Step>, String> {
+    let cluster = place.cluster;
+    let ready = cluster.network.cni != Cni::None;
+    let mut list = List(Vec::new());
+    match task {
+        NodeTask::Prepare if place.group.role == Role::Bastion => {}
+        NodeTask::Prepare => {
+            let apt = matches!(cluster.packages, Packages::Apt { .. });
+            list.add("cloud-init", 16 * MINUTE, Work::Unit(body("cloud-init", json!({}))?));
+            list.add(
+                "hostname",
+                MINUTE,
+                Work::Now(body("hostname", json!({"instance": place.machine.instance, "identity": identity(cluster, pki)?}))?),
+            );
+            let own = format!("{} {}", place.machine.private_address, place.machine.instance);
+            list.add("hosts", MINUTE, Work::Now(body("hosts", json!({"lines": own}))?));
+            list.add("time", 10 * MINUTE, Work::Now(body("time", json!({"apt": apt}))?));
+            list.add("kernel", MINUTE, Work::Now(body("kernel", json!({}))?));
+            list.add("swap", MINUTE, Work::Now(body("swap", json!({}))?));
+            list.add("container-runtime", 15 * MINUTE, Work::Unit(container_runtime(cluster, apt)?));
+            match (&cluster.packages, bundle) {
+                (Packages::Apt { mirror }, _) => {
+                    list.add("packages", 15 * MINUTE, Work::Unit(apt_packages(cluster, mirror.as_deref())?));
+                }
+                (Packages::Bundle(_), Some(bundle)) => {
+                    let wanted = bundle.wanted(place.group.role);
+                    let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
+                    let install = body("bundle", json!({"sums": sums}))?;
+                    list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
+                    list.add("images", 15 * MINUTE, Work::Unit(body("images", json!({}))? + &format!("# {}\n", digest(&sums))));
+                }
+                (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
+            }
+            list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy::pause_image(cluster.kubernetes)}))?));
+            list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+            if apt && place.group.role == Role::ControlPlane {
+                let values = json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET});
+                list.add("images", 15 * MINUTE, Work::Unit(body("pull", values)?));
+            }
+            if place.group.role == Role::ControlPlane {
+                list.add("certificates", MINUTE, Work::Now(certificates(pki)?));
+            }
+        }
+        NodeTask::Init => {
+            list.named("init", 10 * MINUTE, "kubeadm init --config /etc/kubernetes/kubewright/init.yaml", {
+                Work::Init(body("init", json!({"cri_socket": CRI_SOCKET}))?)
+            });
+            list.mix(init_files(place, &redacted())?.expose());
+            list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
+            if cluster.network.cni == Cni::Calico {
+                let manifest = cni_manifest(cluster)?;
+                list.named("cni", 5 * MINUTE, "kubectl apply -f /etc/kubernetes/kubewright/cni.yaml", {
+                    Work::Now(body("cni", json!({"manifest": manifest}))?)
+                });
+            }
+            list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
+            list.add("ready", 10 * MINUTE, Work::Registered { ready });
+        }
+        NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
+            let control_plane = place.group.role == Role::ControlPlane;
+            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane});
+            list.named("join", 15 * MINUTE, "kubeadm join --config /etc/kubernetes/kubewright/join.yaml", {
+                Work::Join(body("join", values)?)
+            });
+            let discovery = Discovery { token: redacted(), ca_cert_hash: pki::ca_cert_hash(&pki.ca_cert)? };
+            list.mix(kubeadm::join_file(place, &discovery)?.expose());
+            if control_plane {
+                list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
+                list.add("endpoint", MINUTE, Work::Now(body("endpoint", json!({"lines": endpoint(cluster, place.machine)}))?));
+            }
+            list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
+            list.add("ready", 10 * MINUTE, Work::Registered { ready });
+        }
+        NodeTask::Forget => {
+            let body = body("forget", json!({"node": place.machine.instance}))?;
+            list.named("forget", 2 * MINUTE, "kubectl delete node", Work::Elsewhere(body));
+        }
+        NodeTask::Drain => {
+            let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
+            let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
+            list.named(
+                "drain",
+                limit,
+                "kubectl drain --ignore-daemonsets --delete-emptydir-data",
+                Work::Drain(body("drain", values)?),
+            );
+        }
+    }
+    Ok(list.0)
+}
+
+struct List(Vec<Step>);
+
+impl List {
+    fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
+        let hash = match &work {
+            Work::Now(body)
+            | Work::Unit(body)
+            | Work::Init(body)
+            | Work::Join(body)
+            | Work::Elsewhere(body)
+            | Work::Drain(body) => digest(body),
+            Work::Upload { body, .. } => digest(body),
+            Work::Registered { ready } => digest(&format!("ready {ready}")),
+        };
+        self.0.push(Step { name, hash, limit, command: None, work });
+    }
+
+    fn named(&mut self, name: &'static str, limit: Duration, command: &'static str, work: Work) {
+        self.add(name, limit, work);
+        if let Some(step) = self.0.last_mut() {
+            step.command = Some(command);
+        }
+    }
+
+    /// Makes the last step depend on something more.
+    fn mix(&mut self, more: &str) {
+        if let Some(step) = self.0.last_mut() {
+            step.hash = digest(&format!("{} {more}", step.hash));
+        }
+    }
+}
+
+fn digest(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes())).chars().take(24).collect()
+}
+
+fn body(name: &str, values: Value) -> Result<String, String> {
+    render(&format!("steps/{name}.sh.j2"), values)
+}
+
+/// Name and CA of a cluster: what a prepared machine remembers.
+pub(super) fn identity(cluster: &Cluster, pki: &Pki) -> Result<String, String> {
+    Ok(format!("{} {}", cluster.name, pki::ca_cert_hash(&pki.ca_cert)?))
+}
+
+/// Stands for a token where the text is hashed or shown.
+pub(super) fn redacted() -> Secret {
+    Secret::new("<token>")
+}
+
+/// The `/etc/hosts` line by which the API's internal name means one control plane.
+pub(super) fn endpoint(cluster: &Cluster, control_plane: &Machine) -> String {
+    format!("{} {}", control_plane.private_address, cluster.api_internal_name())
+}
+
+/// What `init` needs before it runs: the endpoint's name means this machine, and the configuration is in its place.
+pub(super) fn init_files(place: Place<'_>, token: &Secret) -> Result<Secret, String> {
+    let config = kubeadm::init_file(place, token)?;
+    let values = json!({"endpoint": endpoint(place.cluster, place.machine), "config": config.expose()});
+    body("init-files", values).map(Secret::new)
+}
+
+/// What `join` needs before it runs. A control plane reaches the API through `through` until its own server answers.
+pub(super) fn join_files(place: Place<'_>, discovery: &Discovery, through: &Machine) -> Result<Secret, String> {
+    let config = kubeadm::join_file(place, discovery)?;
+    let endpoint = match place.group.role {
+        Role::ControlPlane => endpoint(place.cluster, through),
+        Role::Node | Role::Bastion => String::new(),
+    };
+    body("join-files", json!({"endpoint": endpoint, "config": config.expose()})).map(Secret::new)
+}
+
+/// `/etc/containerd/config.toml` for containerd 1.x and 2.x.
+pub(super) fn containerd_configs(cluster: &Cluster) -> Result<[String; 2], String> {
+    let values = json!({"pause": policy::pause_image(cluster.kubernetes)});
+    Ok([render("containerd/v2.toml.j2", &values)?, render("containerd/v3.toml.j2", &values)?])
+}
+
+fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
+    let [config_v2, config_v3] = containerd_configs(cluster)?;
+    let (major, minor) = policy::containerd_minimum(cluster.kubernetes);
+    let crictl = format!("runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\n");
+    let values = json!({"apt": apt, "minimum": [major, minor], "config_v2": config_v2, "config_v3": config_v3, "crictl": crictl});
+    body("container-runtime", values)
+}
+
+/// Folder of the per-minor repository below a mirror, as the community lays it out.
+pub(super) fn repository(cluster: &Cluster, mirror: Option<&str>) -> String {
+    let root = mirror.unwrap_or("https://pkgs.k8s.io").trim_end_matches('/');
+    format!("{root}/core:/stable:/v{}/deb/", cluster.kubernetes.minor_line())
+}
+
+fn apt_packages(cluster: &Cluster, mirror: Option<&str>) -> Result<String, String> {
+    let values = json!({
+        "repository": repository(cluster, mirror),
+        "fingerprint": policy::REPOSITORY_KEY,
+        "version": cluster.kubernetes.to_string(),
+    });
+    body("apt", values)
+}
+
+/// The kubelet's systemd drop-ins: kubeadm's, and the order after containerd that it lacks.
+pub(super) const KUBELET_DROP_IN: &str = r#"# Written by kubewright; changes are overwritten.
+[Service]
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+"#;
+pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=containerd.service\n";
+
+fn kubelet(cluster: &Cluster) -> Result<String, String> {
+    body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
+}
+
+fn certificates(pki: &Pki) -> Result<String, String> {
+    let public =
+        |path: &str, content: &str| json!({"path": format!("/etc/kubernetes/pki/{path}"), "mode": "0644", "content": content});
+    let private = |path: &str, content: &Secret| json!({"path": format!("/etc/kubernetes/pki/{path}"), "mode": "0600", "content": content.expose()});
+    let files = [
+        public("ca.crt", &pki.ca_cert),
+        private("ca.key", &pki.ca_key),
+        public("etcd/ca.crt", &pki.etcd_ca_cert),
+        private("etcd/ca.key", &pki.etcd_ca_key),
+        public("front-proxy-ca.crt", &pki.front_proxy_ca_cert),
+        private("front-proxy-ca.key", &pki.front_proxy_ca_key),
+        public("sa.pub", &pki.sa_public),
+        private("sa.key", &pki.sa_key),
+    ];
+    body("certificates", json!({"files": files}))
+}
+
+/// Images of Calico; the bundle of an air-gapped cluster has to hold them.
+const CALICO: &str = "v3.29.6";
+
+/// The manifest of the cluster's network.
+pub(super) fn cni_manifest(cluster: &Cluster) -> Result<String, String> {
+    let image = |name: &str| format!("docker.io/calico/{name}:{CALICO}");
+    let values = json!({
+        "pods": cluster.network.pods.to_string(),
+        "images": {"cni": image("cni"), "node": image("node"), "controllers": image("kube-controllers")},
+    });
+    render("cni/calico.yaml.j2", &values)
+}
+
+/// Labels and taints, as `kubectl` takes them. A kubelet may not give itself most of them, so a control plane does.
+fn labels(place: Place<'_>) -> Result<String, String> {
+    let (cluster, group, machine) = (place.cluster, place.group, place.machine);
+    let role = match group.role {
+        Role::ControlPlane => "control-plane",
+        Role::Node | Role::Bastion => "node",
+    };
+    let own = [
+        (format!("node-role.kubernetes.io/{role}"), String::new()),
+        ("kubewright.io/instance-group".into(), group.name.clone()),
+        ("kubewright.io/slot".into(), machine.slot.clone()),
+        ("topology.kubernetes.io/region".into(), cluster.region.clone()),
+        ("topology.kubernetes.io/zone".into(), machine.zone.clone()),
+        ("node.kubernetes.io/instance-type".into(), group.machine_type.clone()),
+    ];
+    let wanted = group.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let labels: Vec<String> = own.into_iter().chain(wanted).map(|(key, value)| format!("{key}={value}")).collect();
+    let taints: Vec<String> =
+        group.taints.iter().map(|taint| format!("{}={}:{}", taint.key, taint.value, kubeadm::effect(taint.effect))).collect();
+    body("labels", json!({"node": machine.instance, "labels": labels, "taints": taints}))
+}
