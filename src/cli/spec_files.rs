@@ -26,8 +26,13 @@ impl SpecFiles for DiskFiles {
     }
 }
 
-/// Reads and checks a spec. The size is looked at before anything is read.
+/// Reads and checks a spec.
 pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
+    load_with_bytes(path).map(|(loaded, _)| loaded)
+}
+
+/// Reads and checks a spec, and gives the bytes that were checked. The size is looked at before anything is read.
+pub fn load_with_bytes(path: &Path) -> Result<(Loaded, Vec<u8>), Problems> {
     let label = path.display().to_string();
     let unreadable =
         |reason: String| Problems::of_file(&label, Code::Unreadable, format!("{label} cannot be read: {reason}"), None);
@@ -38,7 +43,8 @@ pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
     let bytes = DiskFiles.read(path).map_err(unreadable)?;
     let absolute = std::path::absolute(path).map_err(|error| unreadable(reason(&error)))?;
     let base = absolute.parent().unwrap_or(Path::new("/"));
-    spec::load(path, &bytes, base, &DiskFiles)
+    let loaded = spec::load(path, &bytes, base, &DiskFiles)?;
+    Ok((loaded, bytes))
 }
 
 /// Without the operating system's number.

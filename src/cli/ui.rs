@@ -108,7 +108,10 @@ struct Inner {
     /// Where lines that change are drawn; only on a terminal.
     live: Option<MultiProgress>,
     bars: Mutex<Vec<ProgressBar>>,
-    out_failed: AtomicBool,
+    /// Nobody reads the result any more.
+    out_closed: AtomicBool,
+    /// The result could not be written although somebody wants it.
+    out_lost: AtomicBool,
     clock: Arc<dyn Clock>,
 }
 
@@ -126,7 +129,8 @@ impl Ui {
             json_status: manners.json_status,
             live,
             bars: Mutex::default(),
-            out_failed: AtomicBool::new(false),
+            out_closed: AtomicBool::new(false),
+            out_lost: AtomicBool::new(false),
             clock,
         }))
     }
@@ -146,6 +150,10 @@ impl Ui {
 
     pub fn is_live(&self) -> bool {
         self.0.live.is_some()
+    }
+
+    pub fn colour_of_result(&self) -> bool {
+        self.0.out_colour
     }
 
     pub fn colour_of_status(&self) -> bool {
@@ -210,7 +218,7 @@ impl Ui {
 
     /// A reader that went away (`| head`) ends the output, not the work: an apply must not stop half-way for it.
     fn write_out(&self, text: &str) {
-        if self.0.out_failed.load(Ordering::Relaxed) {
+        if self.0.out_closed.load(Ordering::Relaxed) {
             return;
         }
         let write = || {
@@ -222,8 +230,9 @@ impl Ui {
             None => write(),
         };
         if let Err(error) = written {
-            self.0.out_failed.store(true, Ordering::Relaxed);
+            self.0.out_closed.store(true, Ordering::Relaxed);
             if error.kind() != std::io::ErrorKind::BrokenPipe {
+                self.0.out_lost.store(true, Ordering::Relaxed);
                 self.write_err(&format!("error: cannot write the result: {}\n", clean(&error.to_string())));
             }
         }
@@ -241,8 +250,8 @@ impl Ui {
     }
 
     /// Whether the result could not be written although its reader is there (a full disk).
-    pub fn out_failed(&self) -> bool {
-        self.0.out_failed.load(Ordering::Relaxed)
+    pub fn result_is_lost(&self) -> bool {
+        self.0.out_lost.load(Ordering::Relaxed)
     }
 }
 
@@ -326,6 +335,7 @@ mod tests {
             let ui = Ui::new(streams, Manners::default(), Arc::new(SystemClock));
             ui.result(&page("one"));
             ui.result(&page("two"));
+            assert_eq!(ui.result_is_lost(), said);
             assert_eq!(captured.err.text().lines().count(), usize::from(said), "{}", captured.err.text());
         }
     }
