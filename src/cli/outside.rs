@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
-use crate::bootstrap::{CloudConsoles, SshNodes};
+use crate::bootstrap::SshNodes;
+use crate::operation::CloudConsoles;
 use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::cloud::aws::objects::{Patience, S3Objects};
 use crate::cloud::aws::{AwsCloud, connect};
