@@ -179,7 +179,9 @@ async fn groups(script: &mut Script<'_>, vpc: &str) -> [String; 2] {
     script.change("authorize", authorize(&rules, false)).await;
     script.change("authorize again", authorize(&rules[1..2], false)).await;
     let stranger = rule(Protocol::All, None, Peer::Foreign("sg-0123456789abcdef0".into()), "");
-    script.change("authorize a group that is not there", authorize(&[stranger], false)).await;
+    script.change("authorize a group that is not there", authorize(&[stranger.clone()], false)).await;
+    // Where it was accepted.
+    let _ = script.cloud.change(&revoke(&[stranger], false)).await;
     let everything = [Rule { egress: true, ..rule(Protocol::All, None, Peer::Cidr("0.0.0.0/0".parse().unwrap()), "") }];
     script.change("revoke what every new group has", revoke(&everything, true)).await;
     script.change("revoke it again", revoke(&everything, true)).await;
@@ -238,6 +240,8 @@ async fn machines(script: &mut Script<'_>, subnet: &str, group: &str, image: &Im
         let refused = script.cloud.change(&run(&step.replace(' ', "-"), wrong)).await;
         if let Ok(Changed { id: Some(extra), .. }) = &refused {
             script.cloud.change(&Change::TerminateInstance { instance: known(extra) }).await.unwrap();
+            // moto makes the unknown group up.
+            let _ = script.cloud.change(&Change::DeleteSecurityGroup { group: known("sg-0123456789abcdef0") }).await;
         }
         script.note(step, refused.map(|_| String::new()).map_err(|error| CloudError { code: String::new(), ..error }));
     }
