@@ -55,6 +55,19 @@ async fn launch(client: &aws_sdk_ec2::Client, count: i32, public_key: &str) -> V
         .collect()
 }
 
+/// As apply does, once the API server answers: nobody looks the name up before.
+async fn publish(name: &str, address: &str) {
+    use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
+    let client = aws_sdk_route53::Client::new(&aws_config::load_from_env().await);
+    let zones = client.list_hosted_zones().send().await.unwrap();
+    let zone = zones.hosted_zones().iter().find(|zone| name.ends_with(zone.name().trim_end_matches('.'))).unwrap();
+    let value = ResourceRecord::builder().value(address).build().unwrap();
+    let set = ResourceRecordSet::builder().name(name).r#type(RrType::A).ttl(60).resource_records(value).build().unwrap();
+    let change = Change::builder().action(ChangeAction::Upsert).resource_record_set(set).build().unwrap();
+    let batch = ChangeBatch::builder().changes(change).build().unwrap();
+    client.change_resource_record_sets().hosted_zone_id(zone.id()).change_batch(batch).send().await.unwrap();
+}
+
 async fn run(nodes: &SshNodes, task: NodeTask, slot: &str, fleet: &Arc<Fleet>) -> Told {
     let told = Told::default();
     if let Err(error) = nodes.run(task, slot, fleet.clone(), told.events()).await {
@@ -69,7 +82,8 @@ async fn machines_become_a_cluster_and_a_second_run_does_nothing() {
         return;
     }
     let home = PathBuf::from(std::env::var_os("HOME").unwrap());
-    let bundle = PathBuf::from(std::env::var_os("KUBEWRIGHT_LAB_BUNDLE").unwrap());
+    let lab_bundle = || PathBuf::from(std::env::var_os("KUBEWRIGHT_LAB").unwrap()).join("bundle");
+    let bundle = std::env::var_os("KUBEWRIGHT_LAB_BUNDLE").map_or_else(lab_bundle, PathBuf::from);
     let public_key = std::fs::read_to_string(home.join(".ssh/id_ed25519.pub")).unwrap();
     let client = aws_sdk_ec2::Client::new(&aws_config::load_from_env().await);
     let started = Instant::now();
@@ -94,6 +108,7 @@ async fn machines_become_a_cluster_and_a_second_run_does_nothing() {
         let mut told = prepared;
         told.push(run(&nodes, NodeTask::Init, "cp-1", &before).await);
         lap("init");
+        publish(&format!("api.internal.{}", spec.name), &machines[0].private_address).await;
         told.push(run(&nodes, NodeTask::JoinControlPlane, "cp-2", &after).await);
         lap("control plane joined");
         let workers = ["node-1", "node-2"].map(|slot| run(&nodes, NodeTask::JoinWorker, slot, &after));
