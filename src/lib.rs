@@ -26,6 +26,7 @@ pub mod observed;
 pub mod plan;
 pub mod recorded;
 pub mod report;
+pub mod operation;
 pub mod secret;
 pub mod spec;
 pub mod store;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::inspect::Query;
 use super::{Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::Clock;
 
@@ -96,6 +97,26 @@ impl FakeNodes {
 
 #[async_trait]
 impl Nodes for FakeNodes {
+    /// Every control plane answers, and every machine that joined is a Ready node.
+    async fn ask(&self, query: Query, _slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
+        let inner = self.lock();
+        let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
+        let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task) && asked.succeeded == Some(true));
+        let nodes: Vec<_> = joined
+            .map(|asked| {
+                serde_json::json!({
+                    "metadata": {"name": asked.instance},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.2"}},
+                })
+            })
+            .collect();
+        Ok(match query {
+            Query::Readyz => "ok".into(),
+            Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
+            Query::Pods => serde_json::json!({ "items": [] }).to_string(),
+        })
+    }
+
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
         let machine = fleet.machines.get(slot);
         let (number, duration) = {

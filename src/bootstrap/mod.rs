@@ -8,6 +8,7 @@ pub mod facts;
 pub mod fake;
 #[cfg(test)]
 mod hostile;
+pub mod inspect;
 pub mod kubeadm;
 mod line;
 mod nodes;
@@ -31,21 +32,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::cluster::{Cluster, InstanceGroup};
+pub use crate::plan::NodeTask;
 use crate::secret::Secret;
-
-/// What may be asked of a node. Each task is made of steps; each is idempotent and resumes at its first unfinished step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NodeTask {
-    /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.
-    Prepare,
-    /// `kubeadm init`, the CNI, and readiness of the first control plane.
-    Init,
-    JoinControlPlane,
-    JoinWorker,
-    /// Cordon and drain, then delete the Node object.
-    Drain,
-}
 
 /// A machine to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,4 +131,7 @@ pub type Events = Arc<dyn Fn(NodeEvent) + Send + Sync>;
 #[async_trait]
 pub trait Nodes: Send + Sync {
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError>;
+
+    /// Asks a control plane; the answer is `kubectl`'s output as it came.
+    async fn ask(&self, query: inspect::Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError>;
 }

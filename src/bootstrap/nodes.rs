@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::bundle::Bundle;
 use super::console::wait_for_host_keys;
+use super::inspect::Query;
 use super::kubeadm::Place;
-use super::line::Line;
+use super::line::{Line, ROOT};
 use super::run::{Failure, Run};
 use super::ssh::{Known, Limits, Login, SshError, Target};
 use super::{Consoles, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
@@ -163,13 +165,24 @@ impl SshNodes {
         Ok(Some(bundle.clone()))
     }
 
+    async fn question(&self, query: Query, machine: &Machine, fleet: &Fleet) -> Result<String, Failure> {
+        let line = self.line(fleet, machine, &silent()).await?;
+        let output = line.script(ROOT, question(query), QUESTION_LIMIT, &|_| {}).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status == Some(0) {
+            return Ok(text);
+        }
+        let said = super::clean::last_lines(&output.stderr, 1, &[]).pop().unwrap_or_else(|| "no answer".into());
+        Err(Failure { exit: output.status, ..Failure::at("ask", said) })
+    }
+
     async fn attempt(&self, task: NodeTask, machine: &Machine, fleet: &Fleet, events: &Events) -> Result<(), Failure> {
         let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
         let place = Place { cluster: &fleet.cluster, group, machine };
         let ready = fleet.ready_control_planes.iter().filter_map(|slot| fleet.machines.get(slot));
         let control = match task {
             NodeTask::Prepare | NodeTask::Init => None,
-            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain => {
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain | NodeTask::Forget => {
                 let none = || Failure::plain("no control plane is ready, so nobody can be asked".into());
                 Some(ready.into_iter().find(|other| other.instance != machine.instance).ok_or_else(none)?)
             }
@@ -182,7 +195,7 @@ impl SshNodes {
         };
         let line = async {
             match task {
-                NodeTask::Drain => Ok(None),
+                NodeTask::Drain | NodeTask::Forget => Ok(None),
                 _ => self.line(fleet, machine, events).await.map(Some),
             }
         };
@@ -214,8 +227,30 @@ impl SshNodes {
     }
 }
 
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+
+/// `admin.conf` names the endpoint that the control plane maps to itself, so each one answers for its own API server.
+fn question(query: Query) -> &'static str {
+    match query {
+        Query::Readyz => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=10s get --raw=/readyz",
+        Query::Nodes => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get nodes -o json",
+        Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
+    }
+}
+
 #[async_trait]
 impl Nodes for SshNodes {
+    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
+        let result = match fleet.machines.get(slot) {
+            Some(machine) => self.question(query, machine, &fleet).await,
+            None => Err(Failure::plain(format!("there is no machine in slot {slot}"))),
+        };
+        result.map_err(|failure| {
+            let address = fleet.machines.get(slot).map(|machine| machine.private_address.clone()).unwrap_or_default();
+            NodeError { left: "nothing was changed".into(), ..failure.into_error(NodeTask::Prepare, slot, address, 0) }
+        })
+    }
+
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
         let begun = self.clock.now();
         let result = match fleet.machines.get(slot) {

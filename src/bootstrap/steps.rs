@@ -132,6 +132,10 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
             list.add("ready", 10 * MINUTE, Work::Registered { ready });
         }
+        NodeTask::Forget => {
+            let body = body("forget", json!({"node": place.machine.instance}))?;
+            list.named("forget", 2 * MINUTE, "kubectl delete node", Work::Elsewhere(body));
+        }
         NodeTask::Drain => {
             let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
             let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;

@@ -36,6 +36,7 @@ embedded!(
     "steps/container-runtime.sh.j2",
     "steps/diagnose.sh.j2",
     "steps/drain.sh.j2",
+    "steps/forget.sh.j2",
     "steps/endpoint.sh.j2",
     "steps/facts.sh.j2",
     "steps/hostname.sh.j2",

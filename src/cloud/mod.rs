@@ -3,8 +3,11 @@
 use async_trait::async_trait;
 
 pub mod aws;
+pub mod calls;
+pub mod codes;
 pub mod error;
 pub mod fake;
+pub mod resolve;
 
 pub use error::{CloudError, ErrorClass};
 

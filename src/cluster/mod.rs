@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub mod policy;
 pub mod version;
+pub use policy::{KubeadmApi, Policy, policy};
 pub use version::KubernetesVersion;
 
 /// One cluster, as the spec describes it.
@@ -143,6 +145,31 @@ pub struct InstanceGroup {
     pub instance_profile: Option<String>,
     /// `HttpPutResponseHopLimit` of the instance metadata service; 1 keeps pods away from it.
     pub metadata_hop_limit: u8,
+    #[serde(default)]
+    pub rolling_update: RollingUpdate,
+}
+
+/// How machines of a group are replaced; never both amounts 0. Control planes go one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingUpdate {
+    /// How many new machines may be there before old ones go.
+    pub max_surge: Amount,
+    /// How many machines may be missing meanwhile.
+    pub max_unavailable: Amount,
+}
+
+impl Default for RollingUpdate {
+    fn default() -> Self {
+        Self { max_surge: Amount::Count(1), max_unavailable: Amount::Count(0) }
+    }
+}
+
+/// A number of machines, or a share of a group's count in percent, 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    Count(u32),
+    Percent(u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +196,7 @@ pub enum ImageAlias {
 impl ImageAlias {
     pub const ALL: [Self; 4] = [Self::Debian12, Self::Debian13, Self::Ubuntu2204, Self::Ubuntu2404];
 
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Debian12 => "debian-12",
             Self::Debian13 => "debian-13",
@@ -239,6 +266,33 @@ pub enum Packages {
 impl Cluster {
     pub fn groups_of(&self, role: Role) -> impl Iterator<Item = &InstanceGroup> {
         self.groups.iter().filter(move |group| group.role == role)
+    }
+
+    /// A model for a cluster of which nothing but the name is known: to delete it by its tags.
+    pub fn unknown(name: &str) -> Self {
+        let nothing = Ipv4Net::default();
+        Self {
+            name: name.to_owned(),
+            kubernetes: KubernetesVersion { major: 0, minor: 0, patch: 0 },
+            region: String::new(),
+            zones: vec![],
+            network: Network { cidr: nothing, pods: nothing, services: nothing, cni: Cni::None, topology: Topology::Public },
+            api: Api { dns_zone: String::new(), sans: vec![], access: vec![] },
+            ssh: Ssh {
+                user: None,
+                port: 22,
+                public_key: String::new(),
+                auth: SshAuth::Agent,
+                access: vec![],
+                address: SshAddress::Public,
+                host_keys: HostKeys::Console,
+            },
+            node_ports: vec![],
+            groups: vec![],
+            tags: BTreeMap::new(),
+            packages: Packages::Apt { mirror: None },
+            prevent_destroy: false,
+        }
     }
 
     pub fn group(&self, name: &str) -> Option<&InstanceGroup> {

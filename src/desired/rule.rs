@@ -16,6 +16,8 @@ pub enum Protocol {
     Icmp,
     /// IP-in-IP, protocol number 4.
     IpInIp,
+    /// Another protocol number; only seen in the account, never desired.
+    Other(u8),
 }
 
 /// The other end of a rule.
@@ -25,7 +27,7 @@ pub enum Peer {
     Cidr(Ipv4Net),
     /// The group of a role of this cluster.
     Group(Role),
-    /// A group that is not the cluster's, by its id; only seen in the account, never desired.
+    /// A group by its id, or a peer that is never desired: a prefix list (`pl-...`) or an IPv6 range. Only seen in the account.
     Foreign(String),
 }
 
@@ -34,7 +36,8 @@ pub enum Peer {
 pub struct Rule {
     pub egress: bool,
     pub protocol: Protocol,
-    /// First and last port; `None` for protocols without ports (all, IP-in-IP) and for every ICMP type.
+    /// First and last port; `None` for protocols without ports (all, IP-in-IP) and for every ICMP type. A rule for one ICMP type,
+    /// never desired, has type and code here, with 65535 for every code.
     pub ports: Option<(u16, u16)>,
     pub peer: Peer,
     /// Shown in the AWS console; AWS allows `a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*`.

@@ -1,5 +1,22 @@
 //! Desired, observed and recorded, compared: an inert value that apply runs without a choice of its own.
 
+pub mod action;
 pub mod change;
+mod deletion;
+mod dns;
+mod firewall;
+pub mod found;
+pub mod images;
+mod immutable;
+mod machines;
+mod network;
+mod nodes;
+pub mod planner;
+pub mod task;
 
-pub use change::{Change, Changed, Ref, Tags};
+pub use action::{Action, Behind, Call, GroupSummary, Plan, Problem, Totals, Until, Verb, Work};
+pub use change::{Change, Changed, RecordChange, RecordVerb, Ref, RunInstance, Tags};
+pub use deletion::delete;
+pub use firewall::words as rule_words;
+pub use planner::{Input, plan};
+pub use task::NodeTask;

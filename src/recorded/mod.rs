@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Cluster;
 use crate::desired::ResourceId;
 use crate::plan::{Change, Changed};
 
@@ -19,8 +20,14 @@ pub struct State {
     pub region: String,
     /// Number of the spec revision that was last registered, from 1.
     pub revision: u32,
+    /// The registered revision, resolved: paths absolute, keys read, defaults filled in, so that a run from another machine
+    /// means the same cluster.
+    pub model: Cluster,
     /// Number of the spec revision that was last applied to its end; 0: none.
     pub applied: u32,
+    /// Model of that revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_model: Option<Cluster>,
     /// Aliases resolved to AMIs, by `<alias>/<architecture>`; not looked up again by themselves.
     pub images: BTreeMap<String, PinnedImage>,
     pub resources: BTreeMap<ResourceId, Recorded>,
@@ -38,6 +45,28 @@ pub struct PinnedImage {
     pub name: String,
     pub architecture: String,
     pub root_device: String,
+}
+
+impl State {
+    /// Of a cluster that was just registered.
+    pub fn new(model: Cluster, uid: &str, account: &str, partition: &str) -> Self {
+        Self {
+            cluster: model.name.clone(),
+            uid: uid.to_owned(),
+            account: account.to_owned(),
+            partition: partition.to_owned(),
+            region: model.region.clone(),
+            revision: 0,
+            model,
+            applied: 0,
+            applied_model: None,
+            images: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            last_run: None,
+        }
+    }
 }
 
 /// A resource that exists as far as we know.

@@ -1,1 +1,318 @@
-//! An account in memory that behaves like AWS, for tests and for planning without credentials.
+//! An account in memory that behaves like AWS and remembers: for tests, and for fault sweeps over whole runs.
+//!
+//! The same calls always give the same ids, addresses and times. A [`FakeCloud`] is a handle: its clones are the same account,
+//! while [`FakeCloud::fork`] gives a second account that starts equal.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+
+mod catalogue;
+mod change;
+mod cloud;
+mod dns;
+mod faults;
+mod listings;
+mod machines;
+mod network;
+mod routing;
+mod security;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use faults::{Call, Fault, When};
+pub use world::{FakeInstance, FakeNat, FakeVpc, FakeZone, Refusal, World};
+
+use crate::cloud::{Calls, CloudError, ErrorClass, NetworkInterface, codes};
+use crate::observed::{Instance, RecordSet};
+use crate::plan::{Change, Changed};
+
+/// How the account behaves where AWS leaves it open. Counts of reads are of listings that show the object; 0 and 1 both mean
+/// that the first listing shows the new state.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub reads_until_running: u32,
+    pub reads_until_terminated: u32,
+    pub reads_until_nat_available: u32,
+    pub reads_until_nat_deleted: u32,
+    pub reads_until_in_sync: u32,
+    /// Console calls of a running instance until there is a text.
+    pub reads_until_console: u32,
+    /// Listings that do not show a new object yet: EC2's eventual consistency.
+    pub listing_lag: u32,
+    /// Time of each call, on tokio's clock; zero still lets other tasks run.
+    pub latency: Duration,
+    pub vpc_quota: usize,
+    pub address_quota: usize,
+    /// Live instances.
+    pub instance_quota: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reads_until_running: 1,
+            reads_until_terminated: 1,
+            reads_until_nat_available: 1,
+            reads_until_nat_deleted: 1,
+            reads_until_in_sync: 1,
+            reads_until_console: 1,
+            listing_lag: 0,
+            latency: Duration::ZERO,
+            vpc_quota: 5,
+            address_quota: 5,
+            instance_quota: 100_000,
+        }
+    }
+}
+
+type Console = Arc<dyn Fn(&Instance) -> Option<String> + Send + Sync>;
+
+struct Inner {
+    world: Arc<World>,
+    log: Vec<Call>,
+    calls: Calls,
+    faults: Faults,
+    console: Console,
+}
+
+use faults::Faults;
+
+/// An account and region in memory.
+#[derive(Clone)]
+pub struct FakeCloud {
+    inner: Arc<Mutex<Inner>>,
+    hung: Arc<Notify>,
+}
+
+impl Default for FakeCloud {
+    fn default() -> Self {
+        Self::new("us-east-1")
+    }
+}
+
+impl FakeCloud {
+    /// An empty account, without the default VPC that new AWS accounts have.
+    pub fn new(region: &str) -> Self {
+        Self::with(region, Options::default())
+    }
+
+    pub fn with(region: &str, options: Options) -> Self {
+        Self::of(Arc::new(World::new(region, options)), Arc::new(|instance| Some(console_text(instance))))
+    }
+
+    fn of(world: Arc<World>, console: Console) -> Self {
+        let inner = Inner { world, log: Vec::new(), calls: Calls::default(), faults: Faults::default(), console };
+        Self { inner: Arc::new(Mutex::new(inner)), hung: Arc::new(Notify::new()) }
+    }
+
+    /// Another account that starts as this one is now; the log, the counts and the faults are not taken over. Costs nothing
+    /// until one of the two changes.
+    pub fn fork(&self) -> Self {
+        let inner = self.lock();
+        Self::of(inner.world.clone(), inner.console.clone())
+    }
+
+    /// Never held over an await.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that exists, sorted, one line for each object; terminated instances and deleted NAT gateways are left out.
+    pub fn snapshot(&self) -> String {
+        self.lock().world.snapshot()
+    }
+
+    /// Looks at the account, or edits it by hand (drift, foreign objects), without a call.
+    pub fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> T {
+        edit(Arc::make_mut(&mut self.lock().world))
+    }
+
+    pub fn set_options(&self, set: impl FnOnce(&mut Options)) {
+        self.edit(|world| set(&mut world.options));
+    }
+
+    /// Somebody else's change: carried out at once, without a fault, not in the log and not counted.
+    pub fn plant(&self, change: &Change) -> Result<Changed, CloudError> {
+        self.edit(|world| world.change(change)).map_err(|refusal| refused(&qualified(change), refusal))
+    }
+
+    /// A hosted zone, public or private, with its NS and SOA records; its id.
+    pub fn plant_zone(&self, name: &str, private: bool) -> String {
+        self.edit(|world| world.create_hosted_zone(name, private))
+    }
+
+    /// A record set of somebody else, special ones too; replaces one of the same name and kind.
+    pub fn plant_record(&self, zone: &str, record: RecordSet) {
+        self.edit(|world| {
+            if let Some(zone) = world.hosted_zones.get_mut(zone) {
+                zone.records.insert((record.name.clone(), record.kind.clone()), record);
+            }
+        });
+    }
+
+    /// An interface of somebody else (a load balancer's, say) that keeps its subnet and groups from being deleted.
+    pub fn plant_interface(&self, interface: NetworkInterface) {
+        self.edit(|world| world.interfaces.push(interface));
+    }
+
+    /// What the console of an instance says; the default is [`console_text`].
+    pub fn set_console(&self, console: impl Fn(&Instance) -> Option<String> + Send + Sync + 'static) {
+        self.lock().console = Arc::new(console);
+    }
+
+    /// Every call so far, in order.
+    pub fn log(&self) -> Vec<Call> {
+        self.lock().log.clone()
+    }
+
+    /// Forgets the log and the counts; numbers of calls start again.
+    pub fn reset_log(&self) {
+        let mut inner = self.lock();
+        inner.log.clear();
+        inner.calls = Calls::default();
+    }
+
+    /// Makes calls fail. A numbered rule hits once; the first rule that is for a call wins.
+    pub fn fail(&self, when: When, fault: Fault) {
+        let mut inner = self.lock();
+        let seen = match &when {
+            When::Action(action, _) => inner.log.iter().filter(|call| call.action.ends_with(&format!(":{action}"))).count(),
+            _ => 0,
+        };
+        inner.faults.add(when, fault, seen as u64);
+    }
+
+    /// Asks the closure about each call that no rule of [`FakeCloud::fail`] is for.
+    pub fn fail_with(&self, choose: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
+        self.lock().faults.set(Box::new(choose));
+    }
+
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Returns when a call hangs ([`Fault::HangBefore`], [`Fault::HangAfter`]): drop the run then, and it was killed there.
+    pub async fn hung(&self) {
+        self.hung.notified().await;
+    }
+
+    /// One call: logged, with its fault, its effect on the account, its answer.
+    async fn perform<T>(
+        &self,
+        action: &str,
+        change: Option<&Change>,
+        effect: impl FnOnce(&mut World) -> Result<T, Refusal>,
+    ) -> Result<T, CloudError> {
+        let latency = self.lock().world.options.latency;
+        if latency.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(latency).await;
+        }
+        let answer = self.lock().carry_out(action, change, effect);
+        match answer {
+            Some(answer) => answer,
+            None => {
+                self.hung.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// More pages of the listing that was just made: `total` objects at `size` each.
+    fn pages(&self, action: &str, total: usize, size: usize) {
+        for _ in 1..total.div_ceil(size) {
+            let mut inner = self.lock();
+            let _ = inner.admit(action, None);
+        }
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, action: &str, change: Option<&Change>) -> Option<Fault> {
+        if change.is_some() {
+            self.calls.changes += 1;
+        } else {
+            self.calls.reads += 1;
+        }
+        let call = Call {
+            number: self.log.len() as u64 + 1,
+            change_number: change.map(|_| self.calls.changes),
+            action: action.to_owned(),
+            change: change.cloned(),
+        };
+        let fault = self.faults.of(&call);
+        self.log.push(call);
+        if let Some(Fault::Before(error) | Fault::After(error)) = &fault
+            && error.class == ErrorClass::Throttled
+        {
+            self.calls.throttled += 1;
+        }
+        fault
+    }
+
+    /// `None`: no answer will come.
+    fn carry_out<T>(
+        &mut self,
+        action: &str,
+        change: Option<&Change>,
+        effect: impl FnOnce(&mut World) -> Result<T, Refusal>,
+    ) -> Option<Result<T, CloudError>> {
+        let fault = self.admit(action, change);
+        match &fault {
+            Some(Fault::Before(error)) => return Some(Err(error.clone())),
+            Some(Fault::HangBefore) => return None,
+            Some(Fault::After(_) | Fault::HangAfter) | None => {}
+        }
+        let answer = effect(Arc::make_mut(&mut self.world)).map_err(|refusal| refused(action, refusal));
+        match fault {
+            Some(Fault::After(error)) => Some(Err(error)),
+            Some(_) => None,
+            None => Some(answer),
+        }
+    }
+}
+
+fn refused(action: &str, refusal: Refusal) -> CloudError {
+    CloudError {
+        class: codes::class(refusal.code, &refusal.message).unwrap_or(ErrorClass::Fatal),
+        action: action.to_owned(),
+        code: refusal.code.to_owned(),
+        message: refusal.message,
+        request_id: None,
+    }
+}
+
+fn qualified(change: &Change) -> String {
+    let service = if matches!(change, Change::ChangeRecords { .. }) { "route53" } else { "ec2" };
+    format!("{service}:{}", change.action())
+}
+
+/// The ed25519 host key that an instance prints on its console: an OpenSSH line, the same for the same id. Nobody holds its
+/// private half.
+pub fn host_key(instance: &str) -> String {
+    let mut blob = Vec::new();
+    for part in [b"ssh-ed25519".as_slice(), Sha256::digest(instance.as_bytes()).as_slice()] {
+        blob.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        blob.extend_from_slice(part);
+    }
+    format!("ssh-ed25519 {} root@{instance}", STANDARD.encode(blob))
+}
+
+/// A console as cloud-init leaves it, with [`host_key`] between its markers.
+pub fn console_text(instance: &Instance) -> String {
+    format!(
+        "[    0.000000] Linux version 6.12.0 (fake)\n\
+         ci-info: ++++++++++ Net device info ++++++++++\n\
+         -----BEGIN SSH HOST KEY KEYS-----\n{}\n-----END SSH HOST KEY KEYS-----\n\
+         Cloud-init v. 25.1 finished. Datasource DataSourceEc2Local.\n",
+        host_key(&instance.id)
+    )
+}

@@ -1,0 +1,301 @@
+//! Makes one change and knows what each kind of failure allows.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::apply::event::{Event, Failure};
+use crate::apply::world::World;
+use crate::cloud::{CloudError, ErrorClass, Scope};
+use crate::desired::tags;
+use crate::plan::{Change, Changed, RecordVerb, Ref};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How long a passing failure is put up with.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long a new object may be unknown to the next call.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Which way a change goes, as far as failures are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    /// Makes an object; the same token makes the same one.
+    CreateWithToken,
+    /// Makes an object; a second call may make a second one.
+    Create,
+    Delete,
+    /// Sets something to a value: may be repeated.
+    Set,
+}
+
+fn nature(change: &Change) -> Nature {
+    match change {
+        Change::CreateNatGateway { .. } | Change::CreateRouteTable { .. } | Change::RunInstance { .. } => Nature::CreateWithToken,
+        Change::CreateVpc { .. }
+        | Change::CreateSubnet { .. }
+        | Change::CreateInternetGateway { .. }
+        | Change::AllocateAddress { .. }
+        | Change::CreateSecurityGroup { .. }
+        | Change::ImportKeyPair { .. } => Nature::Create,
+        Change::DeleteVpc { .. }
+        | Change::DeleteSubnet { .. }
+        | Change::DetachInternetGateway { .. }
+        | Change::DeleteInternetGateway { .. }
+        | Change::ReleaseAddress { .. }
+        | Change::DeleteNatGateway { .. }
+        | Change::DeleteRouteTable { .. }
+        | Change::DisassociateRouteTable { .. }
+        | Change::DeleteSecurityGroup { .. }
+        | Change::RevokeRules { .. }
+        | Change::DeleteKeyPair { .. }
+        | Change::TerminateInstance { .. }
+        | Change::DeleteTags { .. } => Nature::Delete,
+        Change::ModifyVpcAttribute { .. }
+        | Change::AttachInternetGateway { .. }
+        | Change::CreateRoute { .. }
+        | Change::ReplaceRoute { .. }
+        | Change::AssociateRouteTable { .. }
+        | Change::AuthorizeRules { .. }
+        | Change::ModifySourceDestCheck { .. }
+        | Change::CreateTags { .. }
+        | Change::ChangeRecords { .. } => Nature::Set,
+    }
+}
+
+/// Creates and deletes are announced in the state before they are sent; what merely sets a value is planned again from what is
+/// observed.
+pub fn needs_intent(change: &Change) -> bool {
+    match nature(change) {
+        Nature::CreateWithToken | Nature::Create => true,
+        Nature::Delete => {
+            !matches!(change, Change::RevokeRules { .. } | Change::DisassociateRouteTable { .. } | Change::DeleteTags { .. })
+        }
+        Nature::Set => false,
+    }
+}
+
+pub fn is_create(change: &Change) -> bool {
+    matches!(nature(change), Nature::CreateWithToken | Nature::Create)
+}
+
+/// Puts the attempt into a create: as client token, where the call has one, and as tag.
+pub fn stamp(change: &mut Change, attempt: &str) {
+    match change {
+        Change::CreateNatGateway { token, tags, .. } | Change::CreateRouteTable { token, tags, .. } => {
+            attempt.clone_into(token);
+            tags.insert(tags::ATTEMPT.into(), attempt.into());
+        }
+        Change::RunInstance { token, request } => {
+            attempt.clone_into(token);
+            request.tags.insert(tags::ATTEMPT.into(), attempt.into());
+        }
+        Change::CreateVpc { tags, .. }
+        | Change::CreateSubnet { tags, .. }
+        | Change::CreateInternetGateway { tags }
+        | Change::AllocateAddress { tags }
+        | Change::CreateSecurityGroup { tags, .. }
+        | Change::ImportKeyPair { tags, .. } => {
+            tags.insert(tags::ATTEMPT.into(), attempt.into());
+        }
+        _ => {}
+    }
+}
+
+/// Makes a change, again where the failure says that this is safe. `resumed`: the change may have been carried out by an
+/// earlier run.
+pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -> Result<Changed, Failure> {
+    let nature = nature(change);
+    let begun = world.clock.now();
+    let mut pause = FIRST_PAUSE;
+    // Once an answer was lost, "it exists" or "it is gone" may be our own doing.
+    let mut maybe_done = resumed;
+    loop {
+        let error = match world.cloud.change(change).await {
+            Ok(changed) => return Ok(changed),
+            Err(error) => error,
+        };
+        let waited = elapsed(begun, world.clock.now());
+        let again = match (error.class, nature) {
+            (ErrorClass::Retryable | ErrorClass::Throttled, _) => waited < PATIENCE,
+            (ErrorClass::Ambiguous, _) => {
+                maybe_done = true;
+                if nature == Nature::Create
+                    && let Some(changed) = find(world, change).await?
+                {
+                    return Ok(changed);
+                }
+                waited < PATIENCE
+            }
+            (ErrorClass::NotFound, Nature::Delete) => return Ok(Changed::default()),
+            // Of an object that this run has just made, or that a listing has just shown: not visible everywhere yet.
+            (ErrorClass::NotFound, _) => waited < SETTLE,
+            (ErrorClass::Exists, Nature::Set) if !is_record_create(change) => return Ok(Changed::default()),
+            (ErrorClass::Exists, Nature::Create | Nature::Set) if maybe_done => match find(world, change).await? {
+                Some(changed) => return Ok(changed),
+                None => waited < SETTLE,
+            },
+            (ErrorClass::InUse, Nature::Delete) => waited < PATIENCE && !blocked_for_good(world, change, waited).await,
+            _ => false,
+        };
+        if !again {
+            return Err(failure(world, change, error).await);
+        }
+        (world.events)(Event::Again { action: action.to_owned(), error, in_seconds: pause.as_secs() });
+        world.clock.wait(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+pub fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or_default()
+}
+
+fn is_record_create(change: &Change) -> bool {
+    let Change::ChangeRecords { changes, .. } = change else { return false };
+    changes.iter().any(|change| change.verb == RecordVerb::Create)
+}
+
+/// An object that carries this change's attempt: made by a call whose answer was lost.
+pub async fn find(world: &World, change: &Change) -> Result<Option<Changed>, Failure> {
+    let wait_between = Duration::from_secs(2);
+    let begun = world.clock.now();
+    loop {
+        let found = find_once(world, change).await.map_err(Failure::Cloud)?;
+        // A negative answer counts when it is old enough; tag listings lag behind (cluster-api-provider-aws#6131).
+        if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
+            return Ok(found);
+        }
+        world.clock.wait(wait_between).await;
+    }
+}
+
+async fn find_once(world: &World, change: &Change) -> Result<Option<Changed>, CloudError> {
+    let cloud = world.cloud.as_ref();
+    let scope = Scope::Uid(world.uid.clone());
+    fn pick<'a>(tags_of: &'a crate::observed::Tags, attempt: Option<&String>) -> bool {
+        attempt.is_some() && tags_of.get(tags::ATTEMPT) == attempt
+    }
+    let id = |id: Option<String>| id.map(|id| Changed { id: Some(id), ..Changed::default() });
+    Ok(match change {
+        Change::CreateVpc { tags: own, .. } => {
+            let attempt = own.get(tags::ATTEMPT);
+            id(cloud.vpcs(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
+        }
+        Change::CreateSubnet { tags: own, .. } => {
+            let attempt = own.get(tags::ATTEMPT);
+            id(cloud.subnets(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
+        }
+        Change::CreateInternetGateway { tags: own } => {
+            let attempt = own.get(tags::ATTEMPT);
+            id(cloud
+                .internet_gateways(&scope)
+                .await?
+                .into_iter()
+                .find(|object| pick(&object.tags, attempt))
+                .map(|object| object.id))
+        }
+        Change::AllocateAddress { tags: own } => {
+            let attempt = own.get(tags::ATTEMPT);
+            let found = cloud.addresses(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt));
+            found.map(|object| Changed { id: Some(object.allocation), public_address: Some(object.public), ..Changed::default() })
+        }
+        Change::CreateSecurityGroup { tags: own, .. } => {
+            let attempt = own.get(tags::ATTEMPT);
+            id(cloud
+                .security_groups(&scope)
+                .await?
+                .into_iter()
+                .find(|object| pick(&object.tags, attempt))
+                .map(|object| object.id))
+        }
+        Change::ImportKeyPair { tags: own, .. } => {
+            let attempt = own.get(tags::ATTEMPT);
+            id(cloud.key_pairs(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
+        }
+        Change::ChangeRecords { zone, changes } => {
+            let Some(suffix) = changes.first().map(|change| change.name.clone()) else { return Ok(None) };
+            let records = cloud.records(zone, &suffix).await?;
+            let done = changes.iter().all(|change| {
+                let want: Vec<&str> = change.values.iter().filter_map(Ref::known).collect();
+                records.iter().any(|record| record.name == change.name && record.kind == change.kind && record.values == want)
+            });
+            done.then(Changed::default)
+        }
+        _ => None,
+    })
+}
+
+/// Gives up early where something that is not the cluster's holds the object: waiting does not help.
+async fn blocked_for_good(world: &World, change: &Change, waited: Duration) -> bool {
+    waited > Duration::from_secs(30) && blocker(world, change).await.is_some()
+}
+
+/// The interface that holds an object, and whose it is.
+async fn blocker(world: &World, change: &Change) -> Option<(String, String)> {
+    let held = match change {
+        Change::DeleteSubnet { subnet } => subnet.known()?,
+        Change::DeleteSecurityGroup { group } => group.known()?,
+        Change::DeleteVpc { vpc } => vpc.known()?,
+        Change::DetachInternetGateway { gateway, .. } => gateway.known()?,
+        _ => return None,
+    };
+    let vpc = world.vpc_id()?;
+    let interfaces = world.cloud.network_interfaces(&vpc).await.ok()?;
+    let holds = |interface: &&crate::cloud::NetworkInterface| {
+        interface.subnet == held || interface.groups.iter().any(|group| group == held) || held == vpc || held.starts_with("igw-")
+    };
+    let interface = interfaces.iter().find(holds)?;
+    let owner = match (&interface.instance, &interface.requester) {
+        (Some(instance), _) => format!("instance {instance}"),
+        (None, Some(requester)) => format!("{} (made by {requester})", interface.description),
+        (None, None) => interface.description.clone(),
+    };
+    Some((format!("network interface {} is in use", interface.id), owner))
+}
+
+async fn failure(world: &World, change: &Change, error: CloudError) -> Failure {
+    if error.class == ErrorClass::InUse
+        && let Some((blocker, owner)) = blocker(world, change).await
+    {
+        let mut change = change.clone();
+        let resource = change.refs_mut().first().and_then(|reference| reference.known()).unwrap_or("it").to_owned();
+        return Failure::Blocked { resource, blocker, owner };
+    }
+    Failure::Cloud(error)
+}
+
+/// An object of a kind with client token that carries an attempt, found by tag: where sending again is not wanted or not
+/// possible any more.
+pub async fn find_by_token(world: &World, change: &Change, attempt: &str) -> Result<Option<Changed>, Failure> {
+    let scope = Scope::Uid(world.uid.clone());
+    let begun = world.clock.now();
+    let carries = |of: &crate::observed::Tags| of.get(tags::ATTEMPT).map(String::as_str) == Some(attempt);
+    let made = |id: String| Changed { id: Some(id), ..Changed::default() };
+    loop {
+        let cloud = world.cloud.as_ref();
+        let found = match change {
+            Change::RunInstance { .. } => {
+                let all = cloud.instances(&scope).await.map_err(Failure::Cloud)?;
+                all.into_iter().find(|instance| instance.is_live() && carries(&instance.tags)).map(|instance| Changed {
+                    id: Some(instance.id),
+                    private_address: instance.private_address,
+                    public_address: instance.public_address,
+                })
+            }
+            Change::CreateNatGateway { .. } => {
+                let all = cloud.nat_gateways(&scope).await.map_err(Failure::Cloud)?;
+                let live = |state: &str| !matches!(state, "failed" | "deleting" | "deleted");
+                all.into_iter().find(|gateway| live(&gateway.state) && carries(&gateway.tags)).map(|gateway| made(gateway.id))
+            }
+            _ => {
+                let all = cloud.route_tables(&scope).await.map_err(Failure::Cloud)?;
+                all.into_iter().find(|table| carries(&table.tags)).map(|table| made(table.id))
+            }
+        };
+        if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
+            return Ok(found);
+        }
+        world.clock.wait(Duration::from_secs(2)).await;
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads what the account holds of one cluster: each kind once, all kinds at the same time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::cloud::{Cloud, CloudError, Scope};
+use crate::desired::ResourceId;
+use crate::observed::Catalogue;
+use crate::observed::Observed;
+use crate::plan::images::CatalogueQuery;
+use crate::recorded::State;
+
+/// An object that AWS made less than this ago may be missing from a listing (EC2 developer guide, "Eventual consistency"). A
+/// negative answer counts once the record is older, and two reads agree.
+pub const SETTLE: Duration = Duration::from_secs(60);
+const BETWEEN_READS: Duration = Duration::from_secs(3);
+
+/// One listing of everything. `zone` is the hosted zone's name; with a VPC recorded, its default group is read as well.
+pub async fn observe(
+    cloud: &dyn Cloud,
+    scope: &Scope,
+    zone: &str,
+    cluster: &str,
+    recorded: Option<&State>,
+) -> Result<Observed, CloudError> {
+    let vpc = recorded.and_then(|state| state.resources.get(&ResourceId::Vpc)).map(|record| Scope::Vpc(record.id.clone()));
+    let zone_id = recorded.and_then(|state| state.resources.get(&ResourceId::Records)).map(|record| record.id.clone());
+    let names = async {
+        let zones = if zone.is_empty() { vec![] } else { cloud.hosted_zones(zone).await? };
+        let id = zone_id.or_else(|| zones.iter().find(|zone| !zone.private).or(zones.first()).map(|zone| zone.id.clone()));
+        let records = match id {
+            Some(id) => match cloud.records(&id, cluster).await {
+                // The zone itself may be gone; then so are its records.
+                Err(error) if error.class == crate::cloud::ErrorClass::NotFound => vec![],
+                answer => answer?,
+            },
+            None => vec![],
+        };
+        Ok((zones, records))
+    };
+    let in_vpc = async {
+        match &vpc {
+            Some(vpc) => cloud.security_groups(vpc).await,
+            None => Ok(vec![]),
+        }
+    };
+    let (
+        vpcs,
+        subnets,
+        internet_gateways,
+        nat_gateways,
+        addresses,
+        route_tables,
+        security_groups,
+        in_vpc,
+        key_pairs,
+        instances,
+        names,
+    ) = futures::try_join!(
+        cloud.vpcs(scope),
+        cloud.subnets(scope),
+        cloud.internet_gateways(scope),
+        cloud.nat_gateways(scope),
+        cloud.addresses(scope),
+        cloud.route_tables(scope),
+        cloud.security_groups(scope),
+        in_vpc,
+        cloud.key_pairs(scope),
+        cloud.instances(scope),
+        names,
+    )?;
+    let mut security_groups = security_groups;
+    let seen: BTreeSet<String> = security_groups.iter().map(|group| group.id.clone()).collect();
+    security_groups.extend(in_vpc.into_iter().filter(|group| !seen.contains(&group.id)));
+    let (hosted_zones, records) = names;
+    Ok(Observed {
+        vpcs,
+        subnets,
+        internet_gateways,
+        nat_gateways,
+        addresses,
+        route_tables,
+        security_groups,
+        key_pairs,
+        instances,
+        hosted_zones,
+        records,
+    })
+}
+
+/// Observes until every recent record is seen or old enough to be missed for good.
+pub async fn observe_settled(
+    cloud: &dyn Cloud,
+    clock: &dyn Clock,
+    scope: &Scope,
+    zone: &str,
+    recorded: &State,
+) -> Result<Observed, CloudError> {
+    let deadline = clock.now() + SETTLE;
+    loop {
+        let observed = observe(cloud, scope, zone, &recorded.cluster, Some(recorded)).await?;
+        let now = clock.now();
+        let unseen = recorded.resources.values().any(|record| {
+            let young = record
+                .created
+                .parse::<jiff::Timestamp>()
+                .is_ok_and(|created| now.duration_since(created) < jiff::SignedDuration::from_secs(60));
+            young && !ids(&observed).contains(record.id.as_str())
+        });
+        if !unseen || now >= deadline {
+            return Ok(observed);
+        }
+        clock.wait(BETWEEN_READS).await;
+    }
+}
+
+/// Ids of everything that was seen, objects on their way out included.
+pub fn ids(observed: &Observed) -> BTreeSet<&str> {
+    let Observed {
+        vpcs,
+        subnets,
+        internet_gateways,
+        nat_gateways,
+        addresses,
+        route_tables,
+        security_groups,
+        key_pairs,
+        instances,
+        hosted_zones,
+        records: _,
+    } = observed;
+    let mut ids = BTreeSet::new();
+    ids.extend(vpcs.iter().map(|object| object.id.as_str()));
+    ids.extend(subnets.iter().map(|object| object.id.as_str()));
+    ids.extend(internet_gateways.iter().map(|object| object.id.as_str()));
+    ids.extend(nat_gateways.iter().map(|object| object.id.as_str()));
+    ids.extend(addresses.iter().map(|object| object.allocation.as_str()));
+    ids.extend(route_tables.iter().map(|object| object.id.as_str()));
+    ids.extend(security_groups.iter().map(|object| object.id.as_str()));
+    ids.extend(key_pairs.iter().map(|object| object.id.as_str()));
+    ids.extend(instances.iter().map(|object| object.id.as_str()));
+    ids.extend(hosted_zones.iter().map(|object| object.id.as_str()));
+    ids
+}
+
+/// What the region sells, as far as the plan asks.
+pub async fn catalogue(cloud: &dyn Cloud, query: &CatalogueQuery) -> Result<Catalogue, CloudError> {
+    let types: Vec<String> = query.machine_types.iter().cloned().collect();
+    let ids: Vec<String> = query.image_ids.iter().cloned().collect();
+    let images = async {
+        let mut images = if ids.is_empty() { vec![] } else { cloud.images_by_id(&ids).await? };
+        for (owner, patterns) in &query.image_names {
+            images.extend(cloud.images_by_name(owner, patterns).await?);
+        }
+        Ok(images)
+    };
+    let (zones, machine_types, images) = futures::try_join!(cloud.zones(), cloud.machine_types(&types), images)?;
+    Ok(Catalogue { zones, machine_types, images })
+}

@@ -1,0 +1,357 @@
+//! Carries out one action.
+
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+
+use crate::apply::call;
+use crate::apply::event::{Event, Failure};
+use crate::apply::wait::{self, Watch};
+use crate::apply::world::{Addresses, NodeInputs, World};
+use crate::bootstrap::{Fleet, Machine, NodeEvent};
+use crate::cloud::Scope;
+use crate::cluster::Role;
+use crate::desired::ResourceId;
+use crate::plan::{Action, Call, Change, Changed, NodeTask, Ref, Until, Work};
+use crate::recorded::{Intent, Node, NodePhase, Recorded, State};
+
+/// What actions of one run share.
+pub struct Shared {
+    pub world: Arc<World>,
+    pub inputs: Option<Arc<NodeInputs>>,
+    pub watch: Watch,
+    pub addresses: RwLock<Addresses>,
+    pub node_permits: tokio::sync::Semaphore,
+}
+
+/// Returns the AWS id of what the action made, if it made something.
+pub async fn perform(shared: &Arc<Shared>, action: &Action) -> Result<Option<String>, Failure> {
+    match &action.work {
+        Work::Calls(calls) => {
+            let mut made = None;
+            for call in calls {
+                if let Some(id) = perform_call(shared, action, call).await? {
+                    made.get_or_insert(id);
+                }
+            }
+            Ok(made)
+        }
+        Work::Node { task, slot, instance } => node(shared, *task, slot, instance.clone()).await.map(|()| None),
+    }
+}
+
+async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<Option<String>, Failure> {
+    let world = &shared.world;
+    match call {
+        Call::Change(change) => change_one(shared, action, change.clone()).await,
+        Call::Wait(until, reference) => {
+            let id = resolve(shared, reference).await?;
+            let instance = wait::until(world, &shared.watch, &action.id, *until, &id).await?;
+            if let (Until::InstanceRunning, Some(instance)) = (*until, instance) {
+                let addresses = (instance.private_address.clone(), instance.public_address.clone());
+                shared.addresses.write().await.insert(action.resource.clone(), addresses);
+                let resource = action.resource.clone();
+                let edit = move |state: &mut State| {
+                    if let Some(record) = state.resources.get_mut(&resource) {
+                        record.private_address = instance.private_address;
+                        record.public_address = instance.public_address;
+                    }
+                };
+                world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+            }
+            if *until == Until::InstanceTerminated {
+                forget(world, &action.resource, &id).await?;
+            }
+            Ok(None)
+        }
+        Call::EmptyDefaultGroup(reference) => {
+            let vpc = resolve(shared, reference).await?;
+            let groups = world.cloud.security_groups(&Scope::Vpc(vpc)).await.map_err(Failure::Cloud)?;
+            for group in groups.into_iter().filter(|group| group.name == "default") {
+                for egress in [false, true] {
+                    let rules: Vec<_> = group.rules.iter().filter(|rule| rule.egress == egress).cloned().collect();
+                    if !rules.is_empty() {
+                        let target = Ref::Known(group.id.clone());
+                        let change = Change::RevokeRules { group: target, egress, rules, groups: Default::default() };
+                        call::make(world, &action.id, &change, false).await?;
+                    }
+                }
+            }
+            Ok(None)
+        }
+        Call::Record(id) => {
+            let record = Recorded {
+                id: id.clone(),
+                attempt: String::new(),
+                created: world.clock.now().to_string(),
+                private_address: None,
+                public_address: None,
+            };
+            let resource = action.resource.clone();
+            let edit = move |state: &mut State| drop(state.resources.insert(resource, record));
+            world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+            Ok(Some(id.clone()))
+        }
+    }
+}
+
+/// Intent, call, record.
+async fn change_one(shared: &Shared, action: &Action, mut change: Change) -> Result<Option<String>, Failure> {
+    let world = &shared.world;
+    for reference in change.refs_mut() {
+        *reference = Ref::Known(resolve(shared, reference).await?);
+    }
+    let attempt = world.ids.fresh();
+    call::stamp(&mut change, &attempt);
+    if call::needs_intent(&change) {
+        let intent = Intent {
+            resource: action.resource.clone(),
+            change: change.clone(),
+            written: world.clock.now().to_string(),
+            answer: None,
+        };
+        let key = attempt.clone();
+        world.record.update(Box::new(move |state| drop(state.intents.insert(key, intent)))).await.map_err(Failure::Record)?;
+    }
+    let answer = call::make(world, &action.id, &change, false).await;
+    match answer {
+        Ok(changed) if call::is_create(&change) => {
+            let id = changed.id.clone();
+            record_created(world, &attempt, &action.resource, &change, changed).await?;
+            Ok(id)
+        }
+        Ok(changed) => {
+            if let Change::ChangeRecords { .. } = change {
+                in_sync(world, &action.id, changed.id.as_deref()).await?;
+            }
+            record_deleted(world, &attempt, &action.resource, &change).await?;
+            Ok(None)
+        }
+        Err(failure) => {
+            // Only a clear refusal proves that nothing was made; otherwise the intent stays for the next run.
+            if refused(&failure) && call::needs_intent(&change) {
+                world
+                    .record
+                    .update(Box::new(move |state| drop(state.intents.remove(&attempt))))
+                    .await
+                    .map_err(Failure::Record)?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn refused(failure: &Failure) -> bool {
+    use crate::cloud::ErrorClass as Class;
+    match failure {
+        Failure::Cloud(error) => !matches!(error.class, Class::Ambiguous | Class::Retryable),
+        Failure::Blocked { .. } => true,
+        Failure::Node(_) | Failure::Record(_) | Failure::Timeout(_) | Failure::Defect(_) => false,
+    }
+}
+
+/// Removes the intent and writes the record, in one edit.
+pub async fn record_created(
+    world: &World,
+    attempt: &str,
+    resource: &ResourceId,
+    change: &Change,
+    changed: Changed,
+) -> Result<(), Failure> {
+    let Some(id) = changed.id else {
+        return Err(Failure::Defect(format!("{} gave no id for {resource}", change.action())));
+    };
+    let created = world.clock.now().to_string();
+    let (attempt, resource, is_instance) = (attempt.to_owned(), resource.clone(), matches!(change, Change::RunInstance { .. }));
+    let edit = move |state: &mut State| {
+        state.intents.remove(&attempt);
+        if let (true, ResourceId::Instance(slot)) = (is_instance, &resource) {
+            state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys: vec![], phase: NodePhase::Created });
+        }
+        let record =
+            Recorded { id, attempt, created, private_address: changed.private_address, public_address: changed.public_address };
+        state.resources.insert(resource, record);
+    };
+    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+}
+
+/// Takes a deleted object out of the record; calls that delete nothing only lose their intent.
+async fn record_deleted(world: &World, attempt: &str, resource: &ResourceId, change: &Change) -> Result<(), Failure> {
+    let deleted = match change {
+        Change::DeleteVpc { vpc: id }
+        | Change::DeleteSubnet { subnet: id }
+        | Change::DeleteInternetGateway { gateway: id }
+        | Change::ReleaseAddress { allocation: id }
+        | Change::DeleteNatGateway { gateway: id }
+        | Change::DeleteRouteTable { table: id }
+        | Change::DeleteSecurityGroup { group: id } => id.known().map(str::to_owned),
+        Change::DeleteKeyPair { .. } => world.record.state().resources.get(resource).map(|record| record.id.clone()),
+        Change::ChangeRecords { changes, .. } if changes.iter().all(|change| change.verb == crate::plan::RecordVerb::Delete) => {
+            world.record.state().resources.get(resource).map(|record| record.id.clone())
+        }
+        _ => None,
+    };
+    if deleted.is_none() && !call::needs_intent(change) {
+        return Ok(());
+    }
+    let (attempt, resource) = (attempt.to_owned(), resource.clone());
+    let edit = move |state: &mut State| {
+        state.intents.remove(&attempt);
+        if deleted.is_some() && state.resources.get(&resource).map(|record| &record.id) == deleted.as_ref() {
+            state.resources.remove(&resource);
+        }
+    };
+    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+}
+
+/// A machine is gone for good; a twin's end leaves the record of the other alone.
+async fn forget(world: &World, resource: &ResourceId, id: &str) -> Result<(), Failure> {
+    let (resource, id) = (resource.clone(), id.to_owned());
+    let edit = move |state: &mut State| {
+        if state.resources.get(&resource).is_some_and(|record| record.id == id) {
+            state.resources.remove(&resource);
+        }
+        if let ResourceId::Instance(slot) = &resource
+            && state.nodes.get(slot).is_some_and(|node| node.instance == id)
+        {
+            state.nodes.remove(slot);
+        }
+    };
+    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+}
+
+/// Waits until Route 53 has a change on all its servers; a change without an id was found done.
+async fn in_sync(world: &World, action: &str, change: Option<&str>) -> Result<(), Failure> {
+    let Some(change) = change else { return Ok(()) };
+    let begun = world.clock.now();
+    loop {
+        match world.cloud.records_in_sync(change).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if matches!(error.class, crate::cloud::ErrorClass::Fatal | crate::cloud::ErrorClass::Denied) => {
+                return Err(Failure::Cloud(error));
+            }
+            Err(_) => {}
+        }
+        if call::elapsed(begun, world.clock.now()) > std::time::Duration::from_secs(5 * 60) {
+            return Err(Failure::Timeout(format!("Route 53 change {change} is still pending after 5 min")));
+        }
+        (world.events)(Event::Waiting { action: action.to_owned(), what: "Route 53 to serve the change".into() });
+        world.clock.wait(std::time::Duration::from_secs(1)).await;
+    }
+}
+
+async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
+    let missing = || Failure::Defect(format!("{reference} is not known"));
+    match reference {
+        Ref::Known(value) => Ok(value.clone()),
+        Ref::Id(resource) => {
+            shared.world.record.state().resources.get(resource).map(|record| record.id.clone()).ok_or_else(missing)
+        }
+        Ref::PrivateAddress(resource) => {
+            shared.addresses.read().await.get(resource).and_then(|(private, _)| private.clone()).ok_or_else(missing)
+        }
+        Ref::PublicAddress(resource) => {
+            shared.addresses.read().await.get(resource).and_then(|(_, public)| public.clone()).ok_or_else(missing)
+        }
+    }
+}
+
+async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
+    let world = &shared.world;
+    let fleet = Arc::new(fleet(shared, slot, gone).await?);
+    let _permit = shared.node_permits.acquire().await.map_err(|_| Failure::Defect("the run is over".into()))?;
+    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let events = {
+        let (world, slot) = (Arc::clone(world), slot.to_owned());
+        Arc::new(move |event: NodeEvent| {
+            if let NodeEvent::HostKeys(keys) = &event {
+                // The receiver lives as long as the task; a failed send has nobody left to tell.
+                let _ = send.send(keys.clone());
+            }
+            (world.events)(Event::Node { slot: slot.clone(), event });
+        })
+    };
+    let pin = async {
+        let mut written = Ok(());
+        while let Some(keys) = receive.recv().await {
+            let slot = slot.to_owned();
+            let edit = move |state: &mut State| {
+                if let Some(node) = state.nodes.get_mut(&slot) {
+                    node.host_keys = keys;
+                }
+            };
+            written = written.and(world.record.update(Box::new(edit)).await);
+        }
+        written
+    };
+    let (done, pinned) = tokio::join!(world.nodes.run(task, slot, fleet, events), pin);
+    pinned.map_err(Failure::Record)?;
+    done.map_err(|error| Failure::Node(Box::new(error)))?;
+    let phase = match task {
+        NodeTask::Prepare => NodePhase::Prepared,
+        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => NodePhase::Joined,
+        NodeTask::Drain => NodePhase::Drained,
+        NodeTask::Forget => return Ok(()),
+    };
+    let slot = slot.to_owned();
+    let edit = move |state: &mut State| {
+        if let Some(node) = state.nodes.get_mut(&slot) {
+            node.phase = phase;
+        }
+    };
+    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+}
+
+/// The machines as they are known now. `gone` is the instance that the task is about, where another lives in its slot.
+async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Fleet, Failure> {
+    let Some(inputs) = &shared.inputs else {
+        return Err(Failure::Defect("node tasks need the cluster's spec".into()));
+    };
+    let state = shared.world.record.state();
+    let addresses = shared.addresses.read().await;
+    let mut fleet = fleet_of(&state, inputs, &addresses);
+    if let (Some(gone), Some(machine)) = (gone, fleet.machines.get_mut(slot)) {
+        machine.instance = gone;
+    }
+    Ok(fleet)
+}
+
+/// Machines of the recorded state; `addresses` are newer than the recorded ones.
+pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fleet {
+    let mut machines = std::collections::BTreeMap::new();
+    let mut ready_control_planes = vec![];
+    for (resource, record) in &state.resources {
+        let ResourceId::Instance(name) = resource else { continue };
+        let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
+        let node = state.nodes.get(name).filter(|node| node.instance == record.id);
+        let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
+        if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase == NodePhase::Joined) {
+            ready_control_planes.push(name.clone());
+        }
+        let machine = Machine {
+            slot: name.clone(),
+            group: group.name.clone(),
+            instance: record.id.clone(),
+            zone,
+            private_address: private.or_else(|| record.private_address.clone()).unwrap_or_default(),
+            public_address: public.or_else(|| record.public_address.clone()),
+            host_keys: node.map(|node| node.host_keys.clone()).unwrap_or_default(),
+        };
+        machines.insert(name.clone(), machine);
+    }
+    Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes }
+}
+
+/// Group and zone of a slot's text.
+fn place<'a>(cluster: &'a crate::cluster::Cluster, slot: &str) -> Option<(&'a crate::cluster::InstanceGroup, String)> {
+    let (rest, _) = slot.rsplit_once('-')?;
+    let fits = |group: &&crate::cluster::InstanceGroup| {
+        rest.strip_prefix(&group.name)
+            .and_then(|zone| zone.strip_prefix('-'))
+            .is_some_and(|zone| zone.starts_with(&cluster.region))
+    };
+    let group = cluster.groups.iter().find(fits)?;
+    let zone = rest.strip_prefix(&group.name)?.strip_prefix('-')?;
+    Some((group, zone.to_owned()))
+}

@@ -1,0 +1,184 @@
+//! What a cluster says of itself: `kubectl`'s JSON, read leniently, because it comes from outside.
+
+use serde::Deserialize;
+
+/// A question to an API server, asked with `kubectl` on a control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// `get --raw /readyz`, of that machine's own API server.
+    Readyz,
+    Nodes,
+    /// Pods of all namespaces.
+    Pods,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SeenNode {
+    pub name: String,
+    pub ready: bool,
+    /// `kubelet is not posting` and the like; empty when ready.
+    pub message: String,
+    pub version: String,
+    /// Cordoned.
+    pub unschedulable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SeenPod {
+    pub namespace: String,
+    pub name: String,
+    pub node: String,
+    pub ready: bool,
+    /// Why not, as the container or the phase says it.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct List<T> {
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Item {
+    metadata: Metadata,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    unschedulable: bool,
+    node_name: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    phase: String,
+    reason: String,
+    conditions: Vec<Condition>,
+    node_info: NodeInfo,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeInfo {
+    kubelet_version: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContainerStatus {
+    ready: bool,
+    state: std::collections::BTreeMap<String, Condition>,
+}
+
+/// `kubectl get nodes -o json`
+pub fn nodes(json: &str) -> Result<Vec<SeenNode>, String> {
+    let list: List<Item> = serde_json::from_str(json).map_err(|error| format!("kubectl get nodes: {error}"))?;
+    Ok(list
+        .items
+        .into_iter()
+        .map(|item| {
+            let ready = item.status.conditions.iter().find(|condition| condition.kind == "Ready");
+            let is_ready = ready.is_some_and(|condition| condition.status == "True");
+            SeenNode {
+                name: clean(&item.metadata.name),
+                ready: is_ready,
+                message: match ready {
+                    _ if is_ready => String::new(),
+                    Some(condition) => clean(&format!("{}: {}", condition.reason, condition.message)),
+                    None => "has never reported".into(),
+                },
+                version: clean(&item.status.node_info.kubelet_version),
+                unschedulable: item.spec.unschedulable,
+            }
+        })
+        .collect())
+}
+
+/// `kubectl get pods -A -o json`; finished pods are left out.
+pub fn pods(json: &str) -> Result<Vec<SeenPod>, String> {
+    let list: List<Item> = serde_json::from_str(json).map_err(|error| format!("kubectl get pods: {error}"))?;
+    Ok(list
+        .items
+        .into_iter()
+        .filter(|item| item.status.phase != "Succeeded")
+        .map(|item| {
+            let ready = item.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True");
+            let waiting = item.status.container_statuses.iter().filter(|status| !status.ready).find_map(|status| {
+                status.state.iter().find(|(kind, _)| *kind != "running").map(|(_, state)| state.reason.clone())
+            });
+            let reason = if ready {
+                String::new()
+            } else {
+                waiting.filter(|reason| !reason.is_empty()).unwrap_or_else(|| {
+                    if item.status.reason.is_empty() { item.status.phase.clone() } else { item.status.reason.clone() }
+                })
+            };
+            SeenPod {
+                namespace: clean(&item.metadata.namespace),
+                name: clean(&item.metadata.name),
+                node: clean(&item.spec.node_name),
+                ready,
+                reason: clean(&reason),
+            }
+        })
+        .collect())
+}
+
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_say_why_they_are_not_ready() {
+        let json = r#"{"items":[
+          {"metadata":{"name":"i-1"},"status":{"conditions":[{"type":"Ready","status":"True"}],"nodeInfo":{"kubeletVersion":"v1.34.2"}}},
+          {"metadata":{"name":"i-2"},"spec":{"unschedulable":true},"status":{"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"cni \u001b[31mplugin not initialized"}]}},
+          {"metadata":{"name":"i-3"}}]}"#;
+        let nodes = nodes(json).unwrap();
+        assert!(nodes[0].ready && nodes[0].version == "v1.34.2");
+        assert_eq!(nodes[1].message, "KubeletNotReady: cni [31mplugin not initialized");
+        assert!(nodes[1].unschedulable);
+        assert_eq!(nodes[2].message, "has never reported");
+        assert!(super::nodes("not json").is_err());
+    }
+
+    #[test]
+    fn pods_say_what_they_wait_for() {
+        let json = r#"{"items":[
+          {"metadata":{"name":"a","namespace":"kube-system"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
+          {"metadata":{"name":"b","namespace":"kube-system"},"status":{"phase":"Pending","containerStatuses":[{"ready":false,"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}},
+          {"metadata":{"name":"c","namespace":"x"},"status":{"phase":"Succeeded"}}]}"#;
+        let pods = pods(json).unwrap();
+        assert_eq!(pods.len(), 2);
+        assert_eq!(pods[1].reason, "ImagePullBackOff");
+    }
+}

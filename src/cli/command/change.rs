@@ -1,0 +1,152 @@
+//! `create cluster` and `update`: one flow, the first revision or a later one.
+
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::args::{ApplyArgs, CreateArgs, UpdateArgs, cluster_in};
+use crate::cli::progress::Progress;
+use crate::cli::render::plan::PlanView;
+use crate::cli::render::{json, outcome};
+use crate::cli::session::{Refusal, Session};
+use crate::cli::text::{Page, count};
+use crate::operation::{Env, Prepared, Report, UpdateRequest, apply_update, prepare_update};
+use crate::report::{self, exit};
+
+pub async fn create(session: &Session<'_>, args: CreateArgs) -> Result<u8, Refusal> {
+    if let Some(noun) = args.words.iter().find(|word| *word != "cluster") {
+        return Err(Refusal::Usage(format!(
+            "`{noun}` cannot be created; only a `cluster` can, from a spec: create cluster -f FILE"
+        )));
+    }
+    let command = format!("kubewright create cluster -f {}", args.file.display());
+    let spec = Some(session.spec(&args.file)?);
+    // `KUBEWRIGHT_CLUSTER` names the cluster that other commands mean; a new one is named by its spec.
+    run(session, UpdateRequest { name: None, spec, create: true }, args.apply, &command).await
+}
+
+pub async fn update(session: &Session<'_>, args: UpdateArgs) -> Result<u8, Refusal> {
+    let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
+    let spec = args.file.as_ref().map(|file| session.spec(file)).transpose()?;
+    let name = match &spec {
+        Some(_) => given.map(str::to_owned),
+        None => session.cluster(given),
+    };
+    let env = session.env().await?;
+    let shown = match (&name, &spec) {
+        (_, Some(spec)) => spec.cluster.name.clone(),
+        (name, None) => env.name(name.as_deref()).await?,
+    };
+    let file = args.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
+    let command = format!("kubewright update {shown}{file}");
+    run(session, UpdateRequest { name, spec, create: false }, args.apply, &command).await
+}
+
+async fn run(session: &Session<'_>, request: UpdateRequest, args: ApplyArgs, command: &str) -> Result<u8, Refusal> {
+    let env = session.env().await?;
+    if args.yes { apply(session, &env, &request, command).await } else { dry_run(session, &env, &request, args, command).await }
+}
+
+async fn dry_run(
+    session: &Session<'_>,
+    env: &Env,
+    request: &UpdateRequest,
+    args: ApplyArgs,
+    command: &str,
+) -> Result<u8, Refusal> {
+    let prepared = prepare_update(env, request).await?;
+    let Prepared { plan, location, calls, .. } = &prepared;
+    session.show(&json::plan(plan, location, calls.reads), || page(session, &prepared))?;
+    if !plan.errors.is_empty() {
+        session.say("Nothing was changed.");
+        return Ok(exit::REFUSED);
+    }
+    if plan.is_empty() && !prepared.new_revision {
+        session.next("Next:", &format!("kubewright validate {}", plan.cluster), None);
+        return Ok(exit::DONE);
+    }
+    session.next("Nothing was changed. To apply:", &format!("{command} --yes"), None);
+    Ok(if args.detailed_exitcode { exit::CHANGES_PENDING } else { exit::DONE })
+}
+
+fn page(session: &Session<'_>, prepared: &Prepared) -> Page {
+    let view = PlanView {
+        plan: &prepared.plan,
+        location: &prepared.location,
+        account: if prepared.is_new { &prepared.account.id } else { "" },
+        reads: prepared.calls.reads,
+        seconds: prepared.seconds,
+        interrupted: prepared.interrupted.as_ref(),
+        is_new: prepared.is_new,
+        whole: session.global.verbose > 0,
+    };
+    let mut page = view.page(session.ui.width());
+    if prepared.plan.is_empty() && prepared.new_revision && !prepared.is_new {
+        let text = format!("The spec differs from the registered one; it becomes revision {}.", prepared.plan.revision);
+        page.flow(0, 2, vec![text.into()]);
+    }
+    page
+}
+
+async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, command: &str) -> Result<u8, Refusal> {
+    let progress = Progress::begin(&session.ui, session.outside.clock());
+    let stop = CancellationToken::new();
+    let planned = Mutex::new(None);
+    let on_plan = |prepared: &Prepared| {
+        if session.is_for_people() {
+            session.ui.result(&page(session, prepared));
+        }
+        if let Ok(mut planned) = planned.lock() {
+            *planned = Some((prepared.plan.clone(), prepared.location.clone(), prepared.calls.reads));
+        }
+    };
+    let work = apply_update(env, request, progress.sink(), stop.clone(), &on_plan);
+    let done = session.interruptible(&progress, &stop, work).await;
+    progress.end();
+    let planned = planned.into_inner().unwrap_or_default();
+    let again =
+        format!("kubewright update {} --yes", planned.as_ref().map_or_else(|| name(request), |(plan, ..)| plan.cluster.clone()));
+    let Some(done) = done else {
+        return Ok(stopped_at_once(session, &again));
+    };
+    let report = done?;
+    let width = session.ui.width();
+    let failures = outcome::failures(&report.outcome, width);
+    if !failures.is_empty() {
+        session.ui.status(&failures);
+    }
+    let plan = planned.map(|(plan, location, reads)| json::plan(&plan, &location, reads));
+    session.show(&serde_json::json!({ "plan": plan, "report": json::applied(&report) }), || outcome::applied(&report, width))?;
+    next(session, &report, &again, command);
+    Ok(report::exit_code(&report.outcome))
+}
+
+/// Names the cluster where a run ended before there was a plan.
+fn name(request: &UpdateRequest) -> String {
+    match (&request.spec, &request.name) {
+        (Some(spec), _) => spec.cluster.name.clone(),
+        (None, name) => name.clone().unwrap_or_default(),
+    }
+}
+
+fn next(session: &Session<'_>, report: &Report, again: &str, command: &str) {
+    let cluster = &report.cluster;
+    if report.outcome.is_complete() {
+        let first = command.starts_with("kubewright create");
+        let command =
+            if first { format!("kubewright export kubeconfig {cluster}") } else { format!("kubewright validate {cluster}") };
+        return session.next("Next:", &command, None);
+    }
+    let place = outcome::goes_on_at(&report.outcome);
+    let skipped = report.outcome.skipped.len();
+    let remark = place.or_else(|| (skipped > 0).then(|| format!("goes on with the {} left", count(skipped, "action"))));
+    session.next("Next:", again, remark.as_deref());
+}
+
+/// The second interrupt: what was under way may or may not have happened, and the state knows what to ask AWS about.
+pub fn stopped_at_once(session: &Session<'_>, again: &str) -> u8 {
+    session.say("Stopped at once. Calls that were under way may have been carried out; the state lists them, and the next run settles them first.");
+    session.say("The lock is left behind and goes stale within minutes; kubewright lock break takes it away at once.");
+    session.next("Next:", again, Some("goes on where this run stopped"));
+    exit::INTERRUPTED
+}

@@ -1,0 +1,10 @@
+//! One thin file per command: arguments, one operation, one view, the exit code.
+
+pub mod change;
+pub mod delete;
+pub mod export;
+pub mod get;
+pub mod lock;
+pub mod render;
+pub mod validate;
+pub mod version;

@@ -1,0 +1,9 @@
+//! Values as people read them, and as machines do.
+
+mod entry;
+pub mod json;
+pub mod outcome;
+pub mod plan;
+pub mod table;
+pub mod trouble;
+pub mod words;

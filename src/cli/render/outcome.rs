@@ -1,0 +1,119 @@
+//! The end of a run: what was done, in how long, with how many calls, what is left.
+
+use crate::apply::Outcome;
+use crate::cli::render::{trouble, words};
+use crate::cli::text::{Ink, Page, Span, count, duration, ink};
+use crate::cloud::Calls;
+use crate::operation::{DeleteReport, Report};
+use crate::report::{self, Trouble};
+
+/// What failed, for stderr; empty where nothing did.
+pub fn failures(outcome: &Outcome, width: usize) -> Page {
+    let mut page = Page::new(width);
+    trouble::failures(&mut page, outcome);
+    page
+}
+
+/// `Applied in 1 min 48 s: ...`
+pub fn applied(report: &Report, width: usize) -> Page {
+    let mut page = Page::new(width);
+    settled(&mut page, report);
+    let begun = match (report.outcome.is_complete(), report.outcome.stopped) {
+        (true, _) => ink(Ink::Add, "Applied"),
+        (false, true) => ink(Ink::Warn, "Stopped"),
+        (false, false) => ink(Ink::Bad, "Failed"),
+    };
+    let counts = report::counts(&report.outcome);
+    let parts = [(counts.created, "created"), (counts.changed, "changed"), (counts.deleted, "deleted")];
+    let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if parts.is_empty() {
+        parts.push("nothing changed in the account".into());
+    }
+    let mut text = format!(" in {}: {}.", duration(report.seconds), parts.join(", "));
+    text.push_str(&unfinished(&report.outcome));
+    let (ready, total) = report.joined;
+    text.push_str(&format!(" {ready} of {} Ready. {}.", count(total, "node"), calls(report.calls)));
+    page.flow(0, 2, vec![begun, text.into()]);
+    if report.phases.len() > 1 {
+        let phases: Vec<String> = report.phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
+        page.flow(0, 2, vec![ink(Ink::Faint, format!("Of this: {}.", phases.join(", ")))]);
+    }
+    page
+}
+
+fn settled(page: &mut Page, report: &Report) {
+    let found: Vec<&str> = report.settled.iter().filter_map(|settled| settled.id.as_deref()).collect();
+    let not = report.settled.len() - found.len();
+    if !found.is_empty() {
+        let text =
+            format!("{} of an earlier run had no answer and were found: {}.", count(found.len(), "call"), found.join(", "));
+        page.flow(0, 2, vec![text.into()]);
+    }
+    if not > 0 {
+        let text = format!("{} of an earlier run had not been carried out; the plan decided anew.", count(not, "call"));
+        page.flow(0, 2, vec![text.into()]);
+    }
+}
+
+fn calls(calls: Calls) -> String {
+    format!("{}, {} throttled", count((calls.reads + calls.changes) as usize, "call"), calls.throttled)
+}
+
+fn unfinished(outcome: &Outcome) -> String {
+    if outcome.is_complete() {
+        return String::new();
+    }
+    let (done, failed, skipped) = (outcome.done.len(), outcome.failed.len(), outcome.skipped.len());
+    let all = done + failed + skipped;
+    format!(" {done} of {} done, {failed} failed, {skipped} not started.", count(all, "action"))
+}
+
+/// Where the next run of the same command begins, for the line that names it.
+pub fn goes_on_at(outcome: &Outcome) -> Option<String> {
+    let failed = outcome.failed.first()?;
+    match &failed.failure {
+        crate::apply::Failure::Node(error) => Some(format!("goes on at step `{}` of {}", error.step, error.slot)),
+        _ => Some(format!("goes on at {}", words::subject(&failed.action))),
+    }
+}
+
+/// `Deleted 64 resources in 41 s. Looked again by tag and by state: 0 remain.`
+pub fn deleted(report: &DeleteReport, width: usize) -> Page {
+    let mut page = Page::new(width);
+    let gone = report::counts(&report.outcome).deleted;
+    let begun = if report.outcome.is_complete() && report.remaining.is_empty() {
+        ink(Ink::Add, "Deleted")
+    } else {
+        ink(Ink::Bad, "Deleted")
+    };
+    let text = format!(
+        " {} in {}. Looked again by tag and by state: {} remain.{} {}.",
+        count(gone, "resource"),
+        duration(report.seconds),
+        report.remaining.len(),
+        unfinished(&report.outcome),
+        calls(report.calls)
+    );
+    page.flow(0, 2, vec![begun, text.into()]);
+    if let Some(kept) = &report.kept {
+        page.flow(0, 2, vec![format!("Kept: the history of the spec ({kept}).").into()]);
+    }
+    page
+}
+
+/// What a delete left, where no failed action says why.
+pub fn left_behind(report: &DeleteReport) -> Option<Trouble> {
+    if report.remaining.is_empty() || !report.outcome.failed.is_empty() || report.outcome.stopped {
+        return None;
+    }
+    let mut trouble = Trouble::new("objects that carry the cluster's tags remain in the account");
+    trouble.rows = report.remaining.iter().take(20).map(|id| ("left".to_owned(), id.clone())).collect();
+    Some(trouble.next("run the same command again"))
+}
+
+/// `Next:  kubewright validate demo.k8s.example.com`
+pub fn next(page: &mut Page, label: &str, command: &str, remark: Option<&str>) {
+    let mut spans = vec![Span::from(format!("{label}  ")), ink(Ink::Strong, command)];
+    spans.extend(remark.map(|remark| ink(Ink::Faint, format!("      ({remark})"))));
+    page.flow(0, 2, spans);
+}

@@ -1,0 +1,113 @@
+//! One security group per role, with the rules that Kubernetes and the CNI need and no others.
+//!
+//! Sources: kubernetes.io "Ports and Protocols"; Calico's network requirements (VXLAN only, no BGP, no Typha).
+
+use ipnet::Ipv4Net;
+
+use crate::cluster::{Cluster, Cni, Role};
+use crate::desired::{Peer, Protocol, Rule};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    pub role: Role,
+    /// `GroupName`, unique in the VPC.
+    pub name: String,
+    pub description: String,
+    pub rules: Vec<Rule>,
+}
+
+/// Groups of the roles that the cluster has machines for, and always those of control planes and nodes: they refer to each other.
+pub fn security_groups(cluster: &Cluster) -> Vec<SecurityGroup> {
+    let mut roles = vec![Role::ControlPlane, Role::Node];
+    if cluster.has_bastion() {
+        roles.push(Role::Bastion);
+    }
+    roles
+        .into_iter()
+        .map(|role| SecurityGroup {
+            role,
+            name: format!("{}.{}", role.as_str(), cluster.name),
+            description: format!("{} machines of {}", role.as_str(), cluster.name),
+            rules: rules(cluster, role),
+        })
+        .collect()
+}
+
+fn rules(cluster: &Cluster, role: Role) -> Vec<Rule> {
+    let mut rules = vec![Rule {
+        egress: true,
+        protocol: Protocol::All,
+        ports: None,
+        peer: Peer::Cidr(Ipv4Net::default()),
+        description: "outbound: packages, images, AWS, DNS, time".into(),
+    }];
+    let machines = [Role::ControlPlane, Role::Node];
+    match role {
+        Role::ControlPlane => {
+            rules.extend(machines.map(|peer| tcp(6443, 6443, Peer::Group(peer), format!("API server, {}", peer.as_str()))));
+            rules.extend(
+                cluster.api.access.iter().map(|cidr| tcp(6443, 6443, Peer::Cidr(*cidr), "API server, api.access".into())),
+            );
+            rules.push(tcp(2379, 2380, Peer::Group(Role::ControlPlane), "etcd clients and peers".into()));
+        }
+        Role::Node => rules.extend(cluster.node_ports.iter().flat_map(|cidr| {
+            [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| Rule { protocol, ..tcp(30000, 32767, Peer::Cidr(*cidr), "NodePorts, node_ports.access".into()) })
+        })),
+        Role::Bastion => {}
+    }
+    if role != Role::Bastion {
+        rules.push(tcp(10250, 10250, Peer::Group(Role::ControlPlane), "kubelet, API server".into()));
+        rules.push(tcp(10250, 10250, Peer::Group(Role::Node), "kubelet, metrics-server".into()));
+        match cluster.network.cni {
+            Cni::Calico => rules.extend(machines.map(|peer| Rule {
+                protocol: Protocol::Udp,
+                ..tcp(4789, 4789, Peer::Group(peer), format!("Calico VXLAN, {}", peer.as_str()))
+            })),
+            Cni::None => {}
+        }
+    }
+    let port = cluster.ssh.port;
+    if role != Role::Bastion && cluster.has_bastion() {
+        rules.push(tcp(port, port, Peer::Group(Role::Bastion), "SSH, bastion".into()));
+    } else {
+        rules.extend(cluster.ssh.access.iter().map(|cidr| tcp(port, port, Peer::Cidr(*cidr), "SSH, ssh.access".into())));
+    }
+    rules
+}
+
+fn tcp(first: u16, last: u16, peer: Peer, description: String) -> Rule {
+    Rule { egress: false, protocol: Protocol::Tcp, ports: Some((first, last)), peer, description }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::fixture;
+
+    #[test]
+    fn no_ingress_from_everywhere_unless_the_spec_asks() {
+        let mut cluster = fixture::cluster();
+        cluster.node_ports = vec!["198.51.100.0/24".parse().unwrap()];
+        let everywhere = Peer::Cidr(Ipv4Net::default());
+        for group in security_groups(&cluster) {
+            for rule in &group.rules {
+                assert!(rule.egress || rule.peer != everywhere, "{}: {rule:?}", group.name);
+                assert!(!rule.description.is_empty());
+                let allowed = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
+                assert!(rule.description.chars().all(allowed), "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_bastion_only_it_is_open_to_ssh_from_outside() {
+        let mut cluster = fixture::cluster();
+        let zones = cluster.zones.clone();
+        cluster.groups.push(fixture::group("bastion", Role::Bastion, 1, "t3.micro", &zones[..1]));
+        for group in security_groups(&cluster) {
+            let from_outside = group.rules.iter().any(|rule| rule.ports == Some((22, 22)) && matches!(rule.peer, Peer::Cidr(_)));
+            assert_eq!(from_outside, group.role == Role::Bastion, "{}", group.name);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Why an operation did not run, with its exit code.
+
+use crate::apply::Failure;
+use crate::cloud::CloudError;
+use crate::plan::Problem;
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Cloud(#[from] CloudError),
+    #[error("there is no cluster in {location}")]
+    NoClusters { location: String },
+    #[error("which cluster? there are {}", known.join(", "))]
+    WhichCluster { known: Vec<String> },
+    #[error("there is no cluster {name} in {location}{}", list(known))]
+    UnknownCluster { name: String, location: String, known: Vec<String> },
+    #[error("cluster {name} exists already in {location}")]
+    Exists { name: String, location: String },
+    #[error("the spec is of {found}, not of {expected}")]
+    OtherName { expected: String, found: String },
+    #[error("the credentials are of account {found} ({arn}); cluster {cluster} lives in account {expected}")]
+    OtherAccount { cluster: String, expected: String, found: String, arn: String },
+    #[error("account {account} holds resources of another cluster {name} (uid {uid}), for example {example}")]
+    OtherCluster { name: String, account: String, uid: String, example: String },
+    #[error("cluster {0} is protected: prevent_destroy = true")]
+    Protected(String),
+    /// The plan names what is wrong.
+    #[error("the plan cannot be applied")]
+    Refused(Vec<Problem>),
+    #[error("an earlier run could not be settled: {0}")]
+    Unsettled(Failure),
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "; it holds none".into() } else { format!("; it holds {}", known.join(", ")) }
+}
+
+impl OperationError {
+    /// See design: 1 error, 4 lock held, 5 plan refused.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(error) => error.exit_code(),
+            Self::Refused(_) => 5,
+            _ => 1,
+        }
+    }
+
+    /// What to type or do next.
+    pub fn next(&self) -> Option<String> {
+        Some(match self {
+            Self::NoClusters { .. } => "kubewright create cluster -f FILE".into(),
+            Self::WhichCluster { known } => format!("--name {}", known.first().map_or("NAME", String::as_str)),
+            Self::UnknownCluster { name, known, .. } => match crate::spec::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "kubewright get clusters".into(),
+            },
+            Self::Exists { name, .. } => format!("kubewright update {name} -f FILE"),
+            Self::OtherName { expected, .. } => format!("name = \"{expected}\" in the spec, or another --name"),
+            Self::OtherAccount { expected, .. } => format!("use credentials of account {expected} (AWS_PROFILE)"),
+            Self::OtherCluster { name, .. } => {
+                format!("choose another name; or, if its state is lost:  kubewright delete cluster {name}")
+            }
+            Self::Protected(_) => "set prevent_destroy = false in the spec, then kubewright update -f FILE --yes".into(),
+            Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,18 @@
+//! What the commands do, without a terminal: read, plan, apply, verify. A command parses its flags, calls one of these and
+//! shows the value that comes back.
+
+mod delete;
+mod error;
+mod read;
+mod render;
+mod session;
+mod update;
+mod validate;
+
+pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
+pub use error::OperationError;
+pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
+pub use render::render_files;
+pub use session::{CloudConsoles, Connect, Env};
+pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
+pub use validate::{NodeRow, Validation, validate};

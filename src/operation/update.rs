@@ -1,0 +1,408 @@
+//! Create and update: one operation, the first revision or a later one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::observe::{catalogue, observe, observe_settled};
+use crate::apply::resume::{Settled, adopt, settle};
+use crate::apply::{Event, NodeInputs, Outcome, Record, Sink, World, run};
+use crate::bootstrap::{Pki, user_data};
+use crate::cloud::{Calls, Cloud, Scope};
+use crate::cluster::{Cluster, Role};
+use crate::desired::tags;
+use crate::observed::{Account, Observed};
+use crate::operation::session::{Env, same_account};
+use crate::operation::OperationError;
+use crate::plan::{Input, Plan, images, plan};
+use crate::recorded::{NodePhase, Run, State};
+use crate::secret::Secret;
+use crate::store::{ClusterStore, Held, Lock, Recorder};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct UpdateRequest {
+    /// `None`: the cluster of the file, or the only one of the store.
+    pub name: Option<String>,
+    /// A spec to register as the next revision; `None`: the registered one.
+    pub spec: Option<SpecFile>,
+    /// The cluster must be new, or its creation unfinished.
+    pub create: bool,
+}
+
+/// A spec that was read and checked.
+#[derive(Clone, Debug)]
+pub struct SpecFile {
+    pub bytes: Vec<u8>,
+    pub cluster: Cluster,
+}
+
+/// A plan with all that it was made from.
+pub struct Prepared {
+    pub plan: Plan,
+    pub cluster: Cluster,
+    pub account: Account,
+    pub is_new: bool,
+    /// The last run, where it did not finish.
+    pub interrupted: Option<Run>,
+    /// Calls that making the plan took.
+    pub calls: Calls,
+    pub seconds: f64,
+    /// Where the state is.
+    pub location: String,
+    /// The file differs from the registered revision.
+    pub new_revision: bool,
+    state: State,
+    observed: Observed,
+}
+
+/// What a run did.
+pub struct Report {
+    pub cluster: String,
+    pub outcome: Outcome,
+    pub settled: Vec<Settled>,
+    pub calls: Calls,
+    pub seconds: f64,
+    /// Machines that joined, and machines that should.
+    pub joined: (usize, usize),
+    /// `(phase, seconds)`
+    pub phases: Vec<(String, f64)>,
+}
+
+struct Opened {
+    store: ClusterStore,
+    held: Option<Held>,
+    cluster: Cluster,
+    state: State,
+    cloud: Arc<dyn Cloud>,
+    account: Account,
+    new_revision: bool,
+}
+
+async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
+    let name = match (&request.name, &request.spec) {
+        (Some(name), Some(spec)) if *name != spec.cluster.name => {
+            return Err(OperationError::OtherName { expected: name.clone(), found: spec.cluster.name.clone() });
+        }
+        (_, Some(spec)) => spec.cluster.name.clone(),
+        (name, None) => env.name(name.as_deref()).await?,
+    };
+    let store = env.store(&name)?;
+    let held = store.load().await?;
+    if let (Some(held), true) = (&held, request.create)
+        && held.state.applied > 0
+    {
+        return Err(OperationError::Exists { name, location: env.objects.location() });
+    }
+    let cluster = match (&request.spec, &held) {
+        (Some(spec), Some(_)) => spec.cluster.clone(),
+        (Some(spec), None) if request.create => spec.cluster.clone(),
+        (None, Some(held)) => held.state.model.clone(),
+        (_, None) => return Err(env.unknown(&name).await?),
+    };
+    let region = held.as_ref().map_or(&cluster.region, |held| &held.state.region).clone();
+    let cloud = (env.connect)(Some(region)).await?;
+    let account = cloud.account().await?;
+    let state = match &held {
+        Some(held) => {
+            same_account(&held.state, &account)?;
+            held.state.clone()
+        }
+        None => State::new(cluster.clone(), &env.ids.fresh(), &account.id, &account.partition),
+    };
+    let new_revision = state.revision == 0 || state.model != cluster;
+    Ok(Opened { store, held, cluster, state, cloud, account, new_revision })
+}
+
+async fn make_plan(env: &Env, opened: &Opened, state: State, settled: bool) -> Result<Prepared, OperationError> {
+    let begun = env.clock.now();
+    let Opened { cloud, cluster, .. } = opened;
+    let is_new = opened.held.is_none();
+    let scope = if is_new { Scope::Name(cluster.name.clone()) } else { Scope::Uid(state.uid.clone()) };
+    let zone = &cluster.api.dns_zone;
+    let query = images::needs_catalogue(cluster, &state);
+    let reading = async {
+        if settled && !is_new {
+            observe_settled(cloud.as_ref(), env.clock.as_ref(), &scope, zone, &state).await
+        } else {
+            observe(cloud.as_ref(), &scope, zone, &cluster.name, Some(&state)).await
+        }
+    };
+    let selling = async {
+        match &query {
+            Some(query) => catalogue(cloud.as_ref(), query).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (observed, catalogue) = futures::try_join!(reading, selling)?;
+    if is_new {
+        refuse_other_cluster(&observed, cluster, &opened.account)?;
+    }
+    let user_data = user_data_of(cluster)?;
+    let input = Input {
+        cluster,
+        previous: state.applied_model.as_ref(),
+        uid: &state.uid,
+        revision: if opened.new_revision { state.revision + 1 } else { state.revision },
+        recorded: &state,
+        observed: &observed,
+        catalogue: catalogue.as_ref(),
+        user_data: &user_data,
+    };
+    let plan = plan(input);
+    let defects = plan.check();
+    if let Some(defect) = defects.first() {
+        return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
+    }
+    Ok(Prepared {
+        plan,
+        cluster: cluster.clone(),
+        account: opened.account.clone(),
+        is_new,
+        interrupted: state.last_run.clone().filter(|run| !run.finished),
+        calls: cloud.calls(),
+        seconds: env.clock.now().duration_since(begun).as_secs_f64(),
+        location: opened.store.location(),
+        new_revision: opened.new_revision,
+        state,
+        observed,
+    })
+}
+
+fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
+    cluster
+        .groups
+        .iter()
+        .map(|group| {
+            let text = user_data(cluster, group).map_err(|error| OperationError::Failed(error.to_string()))?;
+            Ok((group.name.clone(), text))
+        })
+        .collect()
+}
+
+/// The name alone is no identity: whatever carries it with another uid belongs to somebody.
+fn refuse_other_cluster(observed: &Observed, cluster: &Cluster, account: &Account) -> Result<(), OperationError> {
+    let vpcs = observed.vpcs.iter().map(|object| (&object.id, &object.tags));
+    let instances = observed.instances.iter().filter(|object| object.is_live()).map(|object| (&object.id, &object.tags));
+    let groups = observed.security_groups.iter().map(|object| (&object.id, &object.tags));
+    let Some((id, of)) = vpcs.chain(instances).chain(groups).next() else { return Ok(()) };
+    Err(OperationError::OtherCluster {
+        name: cluster.name.clone(),
+        account: account.id.clone(),
+        uid: of.get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
+        example: id.clone(),
+    })
+}
+
+/// The dry run: reads, and writes nothing, not even to the store.
+pub async fn prepare_update(env: &Env, request: &UpdateRequest) -> Result<Prepared, OperationError> {
+    let opened = open(env, request).await?;
+    let state = opened.state.clone();
+    make_plan(env, &opened, state, false).await
+}
+
+/// Locks, settles what an earlier run left, plans, shows the plan through `on_plan`, and applies it.
+pub async fn apply_update(
+    env: &Env,
+    request: &UpdateRequest,
+    events: Sink,
+    stop: CancellationToken,
+    on_plan: &(dyn Fn(&Prepared) + Sync),
+) -> Result<Report, OperationError> {
+    // Before the lock: a refused account or name must not leave even a lock behind.
+    let before = open(env, request).await?;
+    let lock = before.store.acquire(&env.owner()).await?;
+    let result = locked(env, request, events, stop, on_plan, &lock).await;
+    let released = lock.release().await;
+    let report = result?;
+    released?;
+    Ok(report)
+}
+
+async fn locked(
+    env: &Env,
+    request: &UpdateRequest,
+    events: Sink,
+    stop: CancellationToken,
+    on_plan: &(dyn Fn(&Prepared) + Sync),
+    lock: &Lock,
+) -> Result<Report, OperationError> {
+    let begun = env.clock.now();
+    // What was read before the lock may be old.
+    let mut opened = open(env, request).await?;
+    let mut settled = vec![];
+    let mut recorder = None;
+    if let Some(held) = opened.held.take() {
+        let world = world(env, &opened, Arc::new(Recorder::new(opened.store.clone(), held)), &events, &stop);
+        settled = settle(&world.0).await.map_err(OperationError::Unsettled)?;
+        opened.held = Some(world.1.held().await);
+        recorder = Some(world.1);
+    }
+    let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| recorder.state());
+    let prepared = make_plan(env, &opened, state, true).await?;
+    on_plan(&prepared);
+    if !prepared.plan.errors.is_empty() {
+        return Err(OperationError::Refused(prepared.plan.errors));
+    }
+
+    let recorder = register(env, &opened, &prepared, request, recorder).await?;
+    let (world, recorder) = world(env, &opened, recorder, &events, &stop);
+    adopt(&world, &prepared.observed).await.map_err(OperationError::Unsettled)?;
+    let pki = pki_of(env, &opened.store).await?;
+    let inputs = Arc::new(NodeInputs { cluster: prepared.cluster.clone(), pki });
+
+    (events)(Event::Phase("apply"));
+    let watcher = watch_lock(lock, stop.clone());
+    let outcome = tokio::select! {
+        outcome = run(&prepared.plan, Arc::clone(&world), Some(inputs), &prepared.observed) => outcome,
+        () = watcher => unreachable_outcome(),
+    };
+    finish(&recorder, &prepared, &outcome).await?;
+    let state = recorder.state();
+    Ok(Report {
+        cluster: prepared.cluster.name.clone(),
+        joined: joined(&prepared.cluster, &state),
+        phases: phases(&outcome),
+        outcome,
+        settled,
+        calls: world.cloud.calls(),
+        seconds: env.clock.now().duration_since(begun).as_secs_f64(),
+    })
+}
+
+/// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
+async fn watch_lock(lock: &Lock, stop: CancellationToken) {
+    lock.until_broken().await;
+    stop.cancel();
+    std::future::pending().await
+}
+
+fn unreachable_outcome() -> Outcome {
+    Outcome::default()
+}
+
+fn world(env: &Env, opened: &Opened, recorder: Arc<Recorder>, events: &Sink, stop: &CancellationToken) -> (Arc<World>, Arc<Recorder>) {
+    let world = World {
+        cloud: Arc::clone(&opened.cloud),
+        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
+        record: Arc::clone(&recorder) as Arc<dyn Record>,
+        clock: Arc::clone(&env.clock),
+        ids: Arc::clone(&env.ids),
+        events: Arc::clone(events),
+        stop: stop.clone(),
+        uid: opened.state.uid.clone(),
+        settle: env.settle,
+        node_limit: env.node_limit,
+        in_flight: AtomicUsize::new(0),
+    };
+    (Arc::new(world), recorder)
+}
+
+/// Writes the revision and the state that names it, before anything is made.
+async fn register(
+    env: &Env,
+    opened: &Opened,
+    prepared: &Prepared,
+    request: &UpdateRequest,
+    recorder: Option<Arc<Recorder>>,
+) -> Result<Arc<Recorder>, OperationError> {
+    let recorder = match recorder {
+        Some(recorder) => recorder,
+        None => {
+            let held = opened.store.first(prepared.state.clone()).await?;
+            Arc::new(Recorder::new(opened.store.clone(), held))
+        }
+    };
+    let revision = match (&request.spec, prepared.new_revision) {
+        (Some(spec), true) => Some(opened.store.register(&spec.bytes).await?),
+        _ => None,
+    };
+    let total = u32::try_from(prepared.plan.actions.len()).unwrap_or(u32::MAX);
+    let (by, command, started) = (env.by.clone(), env.command.clone(), env.clock.now().to_string());
+    let (model, pinned) = (prepared.cluster.clone(), prepared.plan.images.clone());
+    recorder
+        .update(move |state| {
+            if let Some(revision) = revision {
+                state.revision = revision;
+            }
+            state.model = model;
+            state.images = pinned;
+            state.last_run = Some(Run { by, command, started, finished: false, actions_done: 0, actions_total: total });
+        })
+        .await?;
+    Ok(recorder)
+}
+
+async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> Result<(), OperationError> {
+    if recorder.fence().is_some() {
+        return Ok(());
+    }
+    let complete = outcome.is_complete() && !outcome.stopped;
+    let done = u32::try_from(outcome.done.len()).unwrap_or(u32::MAX);
+    let model = prepared.cluster.clone();
+    recorder
+        .update(move |state| {
+            if complete {
+                state.applied = state.revision;
+                state.applied_model = Some(model);
+            }
+            if let Some(run) = &mut state.last_run {
+                run.finished = complete;
+                run.actions_done = done;
+            }
+        })
+        .await?;
+    Ok(())
+}
+
+/// The cluster's keys: made once, before the first machine, and the same ever after. They are one object of the store, so
+/// that a crash cannot leave half of them.
+pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
+    const NAME: &str = "pki.json";
+    let failed = |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
+    let stored = match store.secret(NAME).await? {
+        Some(stored) => stored,
+        None => {
+            let made = Pki::generate(env.clock.now()).map_err(failed)?;
+            let files = made.to_files();
+            let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
+            let text = serde_json::to_string(&text).map_err(|error| failed(error.to_string()))?;
+            store.put_secret(NAME, &Secret::new(text)).await?
+        }
+    };
+    let mut files: BTreeMap<String, String> =
+        serde_json::from_str(stored.expose()).map_err(|_| failed("damaged: it is not the JSON that kubewright wrote".into()))?;
+    Pki::from_files(|name| files.remove(name).map(Secret::new)).map_err(failed)
+}
+
+pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {
+    let want: u32 = cluster.groups.iter().filter(|group| group.role != Role::Bastion).map(|group| group.count).sum();
+    (state.nodes.values().filter(|node| node.phase == NodePhase::Joined).count(), want as usize)
+}
+
+/// How long each part of the run took, from its first start to its last end.
+fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
+    use crate::desired::ResourceId;
+    use crate::plan::{NodeTask, Work};
+    let class = |action: &crate::plan::Action| match (&action.work, &action.resource) {
+        (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
+        (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
+        (Work::Node { task: NodeTask::JoinWorker, .. }, _) => "join nodes",
+        (Work::Node { .. }, _) => "drain nodes",
+        (Work::Calls(_), ResourceId::Instance(_)) => "instances",
+        (Work::Calls(_), ResourceId::Records) => "names",
+        (Work::Calls(_), _) => "network and firewall",
+    };
+    let order = ["network and firewall", "names", "instances", "prepare machines", "control plane", "join nodes", "drain nodes"];
+    order
+        .into_iter()
+        .filter_map(|name| {
+            let of = outcome.done.iter().filter(|done| class(&done.action) == name);
+            let begun = of.clone().map(|done| done.started).fold(f64::INFINITY, f64::min);
+            let ended = of.map(|done| done.started + done.seconds).fold(0.0, f64::max);
+            begun.is_finite().then(|| (name.to_owned(), ended - begun))
+        })
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! Route 53 records: ownership, publication of control planes, the bastion's name.
+
+use crate::cluster::Role;
+use crate::desired::dns::{TTL, owner_value};
+use crate::desired::{Machine, ResourceId};
+use crate::observed::HostedZone;
+use crate::plan::action::{Action, Call, Verb};
+use crate::plan::planner::{Planner, create, create_id, update};
+use crate::plan::{Change, RecordChange, RecordVerb, Ref};
+use crate::recorded::NodePhase;
+
+/// The hosted zone exists once. Of a public and a private zone of one name, the public one is meant.
+pub fn check_zone(planner: &mut Planner<'_>) {
+    let name = &planner.input.cluster.api.dns_zone;
+    let of = |private: bool| planner.input.observed.hosted_zones.iter().filter(|zone| zone.private == private).count();
+    let ids = || {
+        let zones = planner.input.observed.hosted_zones.iter();
+        zones.map(|zone| zone.id.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (what, next) = match (of(false), of(true)) {
+        (1, _) | (0, 1) => return,
+        (0, 0) => (
+            format!("hosted zone {name} does not exist in this account"),
+            format!(
+                "create it, and delegate it from the parent zone: aws route53 create-hosted-zone --name {name} --caller-reference \"$(date +%s)\""
+            ),
+        ),
+        _ => (format!("there is more than one hosted zone {name}: {}", ids()), "delete the one that is not delegated".into()),
+    };
+    planner.error(what, next);
+}
+
+pub fn zone<'a>(planner: &Planner<'a>) -> Option<&'a HostedZone> {
+    let zones = &planner.input.observed.hosted_zones;
+    zones.iter().find(|zone| !zone.private).or_else(|| zones.first())
+}
+
+fn observed_values(planner: &Planner<'_>, name: &str, kind: &str) -> Option<Vec<String>> {
+    let record = planner.input.observed.records.iter().find(|record| record.name == name && record.kind == kind)?;
+    let mut values = record.values.clone();
+    values.sort();
+    Some(values)
+}
+
+/// The ownership record comes before every other record and every machine; it is created, never overwritten.
+pub fn ownership(planner: &mut Planner<'_>) {
+    let names = planner.desired.names.clone();
+    let value = owner_value(&planner.input.cluster.name, planner.input.uid);
+    let Some(zone) = zone(planner) else { return };
+    match observed_values(planner, &names.owner, "TXT") {
+        Some(values) if values.contains(&value) => {}
+        Some(values) => planner.error(
+            format!("the records of {} belong to another cluster: {}", planner.input.cluster.name, values.join(", ")),
+            format!("choose another name, or delete that cluster; the mark is the TXT record {}", names.owner),
+        ),
+        None => {
+            let ours = [Some(&names.api), Some(&names.api_internal), names.bastion.as_ref()];
+            let foreign: Vec<String> = ours
+                .into_iter()
+                .flatten()
+                .filter(|name| planner.input.observed.records.iter().any(|record| record.name == **name))
+                .cloned()
+                .collect();
+            if !foreign.is_empty() {
+                planner.error(
+                    format!("records exist that kubewright did not make: {}", foreign.join(", ")),
+                    "delete them, or choose another name",
+                );
+                return;
+            }
+            let record = RecordChange {
+                verb: RecordVerb::Create,
+                name: names.owner.clone(),
+                kind: "TXT".into(),
+                ttl: 300,
+                values: vec![Ref::Known(value)],
+            };
+            let change = Change::ChangeRecords { zone: zone.id.clone(), changes: vec![record] };
+            let calls = vec![Call::Change(change), Call::Record(zone.id.clone())];
+            let mut action = create(ResourceId::Records, calls, vec![]);
+            let mut all = vec![names.api, names.api_internal];
+            all.extend(names.bastion);
+            action.details = all.into_iter().map(|name| format!("{name} in {}", zone.name)).collect();
+            planner.add(action);
+        }
+    }
+}
+
+/// Address of a machine: known, or a reference.
+fn address(planner: &Planner<'_>, machine: &Machine, public: bool) -> Ref {
+    let resource = ResourceId::Instance(machine.slot.to_string());
+    let instance = planner.found.instances.get(&resource).and_then(|twins| twins.first());
+    let known =
+        instance.and_then(|instance| if public { instance.public_address.clone() } else { instance.private_address.clone() });
+    match known {
+        Some(address) => Ref::Known(address),
+        None if public => Ref::PublicAddress(resource),
+        None => Ref::PrivateAddress(resource),
+    }
+}
+
+fn wanted(planner: &Planner<'_>, control_planes: &[Machine]) -> Vec<RecordChange> {
+    let names = &planner.desired.names;
+    let upsert = |name: &str, machines: &[Machine], public: bool| RecordChange {
+        verb: RecordVerb::Upsert,
+        name: name.to_owned(),
+        kind: "A".into(),
+        ttl: TTL,
+        values: machines.iter().map(|machine| address(planner, machine, public)).collect(),
+    };
+    let mut changes = vec![];
+    if !control_planes.is_empty() {
+        changes.push(upsert(&names.api_internal, control_planes, false));
+        changes.push(upsert(&names.api, control_planes, names.api_public));
+    }
+    changes
+}
+
+/// Publishes control planes whose API answers. Returns the action's id.
+pub fn publish(planner: &mut Planner<'_>, ready: &[Machine], after: Vec<String>, reason: String) -> String {
+    let last = ready.last().map_or_else(String::new, |machine| machine.slot.to_string());
+    let id = format!("publish {last}");
+    let zone_id = zone(planner).map(|zone| zone.id.clone()).unwrap_or_default();
+    let change = Change::ChangeRecords { zone: zone_id, changes: wanted(planner, ready) };
+    let mut action = update("publish", ResourceId::Records, vec![Call::Change(change)], reason);
+    action.id.clone_from(&id);
+    action.after = after;
+    action.after.push(create_id(&ResourceId::Records));
+    planner.add(action);
+    id
+}
+
+/// Names whose addresses changed under us (a stop and start, a lost machine), and the bastion's name.
+pub fn refresh(planner: &mut Planner<'_>) {
+    let Some(zone) = zone(planner).cloned() else { return };
+    let names = planner.desired.names.clone();
+    let publishing = planner.plan.actions.iter().any(|action| action.id.starts_with("publish "));
+    let joined: Vec<Machine> =
+        planner.control_planes().into_iter().filter(|machine| planner.phase(machine) >= NodePhase::Joined).collect();
+    let mut changes = if publishing { vec![] } else { wanted(planner, &joined) };
+    if let Some(name) = &names.bastion {
+        let machines: Vec<Machine> =
+            planner.desired.machines.iter().filter(|machine| machine.role == Role::Bastion).cloned().collect();
+        let values = machines.iter().map(|machine| address(planner, machine, true)).collect();
+        changes.push(RecordChange { verb: RecordVerb::Upsert, name: name.clone(), kind: "A".into(), ttl: TTL, values });
+    }
+    let mut details = vec![];
+    changes.retain(|change| {
+        let mut want: Vec<String> = change.values.iter().map(ToString::to_string).collect();
+        want.sort();
+        let have = observed_values(planner, &change.name, "A");
+        let differs = have.as_ref() != Some(&want);
+        if differs {
+            let was = have.map_or_else(|| "nothing".to_owned(), |values| values.join(", "));
+            details.push(format!("~ {}: {was} -> {}", change.name, want.join(", ")));
+        }
+        differs
+    });
+    if changes.is_empty() {
+        return;
+    }
+    let after = planner
+        .desired
+        .machines
+        .iter()
+        .filter(|machine| machine.role == Role::Bastion)
+        .map(|machine| create_id(&ResourceId::Instance(machine.slot.to_string())))
+        .chain([create_id(&ResourceId::Records)])
+        .collect();
+    let change = Change::ChangeRecords { zone: zone.id, changes };
+    let action = Action {
+        after,
+        details,
+        ..update("addresses", ResourceId::Records, vec![Call::Change(change)], "addresses of machines".into())
+    };
+    planner.add(Action { verb: Verb::Update, ..action });
+}

@@ -1,0 +1,69 @@
+//! Changes of a spec that a live cluster cannot follow.
+
+use crate::plan::planner::Planner;
+
+/// Refuses them one by one, with the old and the new value. Every field of the model is named here, so that a new one is decided on.
+pub fn refuse_changes(planner: &mut Planner<'_>) {
+    let Some(previous) = planner.input.previous else { return };
+    let cluster = planner.input.cluster;
+    let crate::cluster::Cluster {
+        name,
+        kubernetes,
+        region,
+        zones: _,
+        network,
+        api,
+        ssh: _,
+        node_ports: _,
+        groups,
+        tags: _,
+        packages: _,
+        prevent_destroy: _,
+    } = previous;
+    let crate::cluster::Network { cidr, pods, services, cni, topology } = network;
+    let kind = |topology: &crate::cluster::Topology| match topology {
+        crate::cluster::Topology::Public => "public",
+        crate::cluster::Topology::Private { .. } => "private",
+    };
+    let text = ToString::to_string;
+    let fixed: [(&str, String, String); 9] = [
+        ("name", name.clone(), cluster.name.clone()),
+        ("aws.region", region.clone(), cluster.region.clone()),
+        ("network.cidr", text(cidr), text(&cluster.network.cidr)),
+        ("network.pods", text(pods), text(&cluster.network.pods)),
+        ("network.services", text(services), text(&cluster.network.services)),
+        ("network.cni", cni.as_str().into(), cluster.network.cni.as_str().into()),
+        ("network.topology", kind(topology).into(), kind(&cluster.network.topology).into()),
+        ("api.dns_zone", api.dns_zone.clone(), cluster.api.dns_zone.clone()),
+        ("api.sans", api.sans.join(", "), cluster.api.sans.join(", ")),
+    ];
+    for (field, was, is) in fixed {
+        if was != is {
+            planner.error(
+                format!("{field} cannot be changed in a live cluster: {was} -> {is}"),
+                "set it back, or create another cluster",
+            );
+        }
+    }
+    if *kubernetes != cluster.kubernetes {
+        planner.error(
+            format!("kubernetes {kubernetes} -> {} is an upgrade, which `update` does not do", cluster.kubernetes),
+            format!("set it back to {kubernetes}"),
+        );
+    }
+    for group in groups {
+        if let Some(now) = cluster.group(&group.name)
+            && now.role != group.role
+        {
+            planner.error(
+                format!(
+                    "instance group {}: the role cannot be changed: {} -> {}",
+                    group.name,
+                    group.role.as_str(),
+                    now.role.as_str()
+                ),
+                "give the new group another name",
+            );
+        }
+    }
+}

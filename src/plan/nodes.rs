@@ -1,0 +1,103 @@
+//! Node tasks: which machine is prepared, initialised, joined, and in which order.
+
+use crate::cluster::Role;
+use crate::desired::{Machine, ResourceId};
+use crate::plan::action::{Action, Verb, Work};
+use crate::plan::planner::{Planner, create_id};
+use crate::plan::{NodeTask, dns};
+use crate::recorded::NodePhase;
+
+/// `prepare nodes-us-east-1a-1`
+pub fn task_id(task: NodeTask, slot: &str) -> String {
+    format!("{} {slot}", task.as_str())
+}
+
+pub fn task(task: NodeTask, slot: &str, after: Vec<String>) -> Action {
+    Action {
+        id: task_id(task, slot),
+        verb: Verb::Node,
+        resource: ResourceId::Instance(slot.to_owned()),
+        reasons: vec![],
+        details: vec![],
+        after,
+        disruptive: None,
+        work: Work::Node { task, slot: slot.to_owned(), instance: None },
+    }
+}
+
+impl Planner<'_> {
+    /// Phase of the machine that lives in a slot; what is recorded of an earlier machine there does not count.
+    pub fn phase(&self, machine: &Machine) -> NodePhase {
+        let slot = machine.slot.to_string();
+        let live = self.known.get(&ResourceId::Instance(slot.clone()));
+        match self.input.recorded.nodes.get(&slot) {
+            Some(node) if live == Some(&node.instance) => node.phase,
+            _ => NodePhase::Created,
+        }
+    }
+
+    /// Whether a machine of this slot exists or is made by this plan.
+    fn will_exist(&self, machine: &Machine) -> bool {
+        let resource = ResourceId::Instance(machine.slot.to_string());
+        self.exists(&resource) || self.has(&create_id(&resource))
+    }
+
+    pub fn control_planes(&self) -> Vec<Machine> {
+        let all = self.desired.machines.iter().filter(|machine| machine.role == Role::ControlPlane);
+        all.filter(|machine| self.will_exist(machine)).cloned().collect()
+    }
+}
+
+/// Everything on its own as far as it can; barriers only where Kubernetes has them: the first control plane before all joins,
+/// control planes one at a time (etcd takes one new member at a time), the published name before workers look it up.
+pub fn bootstrap(planner: &mut Planner<'_>) {
+    let machines: Vec<Machine> = planner.desired.machines.iter().filter(|machine| planner.will_exist(machine)).cloned().collect();
+    // Of a bastion only the host keys are learnt; everybody else is reached through it.
+    let (bastions, others): (Vec<&Machine>, Vec<&Machine>) = machines.iter().partition(|machine| machine.role == Role::Bastion);
+    let through: Vec<String> = bastions.iter().map(|machine| task_id(NodeTask::Prepare, &machine.slot.to_string())).collect();
+    for (machine, mut after) in bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone()))) {
+        if planner.phase(machine) < NodePhase::Prepared {
+            let slot = machine.slot.to_string();
+            after.push(create_id(&ResourceId::Instance(slot.clone())));
+            planner.add(task(NodeTask::Prepare, &slot, after));
+        }
+    }
+
+    let control_planes = planner.control_planes();
+    let joined = |planner: &Planner<'_>, machine: &Machine| planner.phase(machine) >= NodePhase::Joined;
+    let mut ready: Vec<Machine> = control_planes.iter().filter(|machine| joined(planner, machine)).cloned().collect();
+    let mut previous: Option<String> = None;
+    for machine in control_planes {
+        if joined(planner, &machine) {
+            continue;
+        }
+        let slot = machine.slot.to_string();
+        let kind = if ready.is_empty() { NodeTask::Init } else { NodeTask::JoinControlPlane };
+        let mut after = vec![task_id(NodeTask::Prepare, &slot)];
+        after.extend(previous.take());
+        planner.add(task(kind, &slot, after));
+        ready.push(machine);
+        previous = Some(dns::publish(planner, &ready, vec![task_id(kind, &slot)], format!("{slot} serves the API")));
+    }
+    // The first publication is enough for workers; later control planes join beside them.
+    let first_published =
+        planner.plan.actions.iter().find(|action| action.id.starts_with("publish ")).map(|action| action.id.clone());
+    for machine in machines.iter().filter(|machine| machine.role == Role::Node) {
+        if planner.phase(machine) >= NodePhase::Joined {
+            continue;
+        }
+        let slot = machine.slot.to_string();
+        let mut after = vec![task_id(NodeTask::Prepare, &slot)];
+        after.extend(first_published.clone());
+        planner.add(task(NodeTask::JoinWorker, &slot, after));
+        if let Some(node) = planner.input.recorded.nodes.get(&slot)
+            && planner.known.get(&ResourceId::Instance(slot.clone())) != Some(&node.instance)
+            && node.phase >= NodePhase::Joined
+        {
+            let mut forget = task(NodeTask::Forget, &slot, vec![task_id(NodeTask::JoinWorker, &slot)]);
+            forget.reasons = vec![format!("Node {} has no machine any more", node.instance)];
+            forget.work = Work::Node { task: NodeTask::Forget, slot: slot.clone(), instance: Some(node.instance.clone()) };
+            planner.add(forget);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Tasks on nodes, as a plan names them. What they are made of is [`crate::bootstrap`]'s business.
+
+use serde::{Deserialize, Serialize};
+
+/// What may be asked of a node. Each task is made of steps; each is idempotent and resumes at its first unfinished step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeTask {
+    /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.
+    Prepare,
+    /// `kubeadm init`, the CNI, and readiness of the first control plane.
+    Init,
+    JoinControlPlane,
+    JoinWorker,
+    /// Cordon and drain, then delete the Node object.
+    Drain,
+    /// Delete the Node object of a machine that no longer exists.
+    Forget,
+}
+
+impl NodeTask {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Init => "init",
+            Self::JoinControlPlane => "join-control-plane",
+            Self::JoinWorker => "join",
+            Self::Drain => "drain",
+            Self::Forget => "forget",
+        }
+    }
+}
