@@ -14,6 +14,7 @@ use crate::store::Location;
 #[command(
     name = "kubewright",
     version,
+    max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Examples:\n  kubewright create cluster -f clusters/minimal.toml        shows the plan, changes nothing\n  \
                   kubewright create cluster -f clusters/minimal.toml --yes  applies it"
@@ -34,7 +35,7 @@ pub struct Global {
     /// The cluster that is meant; not needed where the state holds one
     #[arg(long, global = true, env = "KUBEWRIGHT_CLUSTER", value_name = "CLUSTER")]
     pub name: Option<String>,
-    /// Form of the result on stdout
+    /// Form of the result on stdout; wide is a table with more columns
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
     /// When to use colour
@@ -43,17 +44,15 @@ pub struct Global {
     /// Show more: every entry of a plan, and the log; twice for more log
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Form of everything on stderr
+    /// Form of everything on stderr; json is one object a line
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people
     #[default]
     Table,
-    /// With more columns
     Wide,
     Json,
     Yaml,
@@ -71,7 +70,6 @@ pub enum Color {
 pub enum LogFormat {
     #[default]
     Text,
-    /// One JSON object a line
     Json,
 }
 
@@ -114,7 +112,7 @@ pub enum Command {
 #[command(after_help = "Example:\n  kubewright create cluster -f clusters/ha.toml --yes")]
 pub struct CreateArgs {
     /// The word `cluster`; may be left out
-    #[arg(value_name = "cluster", num_args = 0..=1)]
+    #[arg(value_names = ["cluster"], num_args = 0..=1)]
     pub words: Vec<String>,
     /// The spec
     #[arg(short, long, value_name = "FILE")]
@@ -131,7 +129,7 @@ pub struct CreateArgs {
 #[command(after_help = "Examples:\n  kubewright update demo.k8s.example.com\n  kubewright update -f clusters/ha.toml --yes")]
 pub struct UpdateArgs {
     /// Name of the cluster; the word `cluster` may stand before it
-    #[arg(value_name = "[cluster] NAME", num_args = 0..=2)]
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
     pub words: Vec<String>,
     /// A changed spec
     #[arg(short, long, value_name = "FILE")]
@@ -157,7 +155,7 @@ pub struct ApplyArgs {
 #[command(after_help = "Example:\n  kubewright delete cluster demo.k8s.example.com --yes")]
 pub struct DeleteArgs {
     /// The word `cluster`, and the name of the cluster
-    #[arg(value_name = "cluster NAME", num_args = 1..=2, required = true)]
+    #[arg(value_names = ["cluster", "NAME"], num_args = 1..=2, required = true)]
     pub words: Vec<String>,
     /// Delete it
     #[arg(short, long)]
@@ -193,7 +191,7 @@ pub enum Kind {
 #[command(after_help = "Example:\n  kubewright validate demo.k8s.example.com --wait 10m")]
 pub struct ValidateArgs {
     /// Name of the cluster; the word `cluster` may stand before it
-    #[arg(value_name = "[cluster] NAME", num_args = 0..=2)]
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
     pub words: Vec<String>,
     /// Look again until it works, at most this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]

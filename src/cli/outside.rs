@@ -8,11 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::bootstrap::SshNodes;
-use crate::operation::CloudConsoles;
 use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::cloud::aws::objects::{Patience, S3Objects};
 use crate::cloud::aws::{AwsCloud, connect};
 use crate::cloud::{Cloud, CloudError};
+use crate::operation::CloudConsoles;
 use crate::operation::{Env, OperationError};
 use crate::store::{FileObjects, Location, Objects};
 

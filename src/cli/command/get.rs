@@ -43,23 +43,18 @@ async fn list_clusters(session: &Session<'_>, env: &Env, only: Option<&str>) -> 
 }
 
 fn cluster_table(rows: &[ClusterSummary], wide: bool) -> Table {
-    let mut headings = vec!["NAME", "REGION", "KUBERNETES", "CONTROL-PLANES", "NODES", "STATE"];
+    let mut headings = vec!["NAME", "REGION", "KUBERNETES", "MACHINES", "STATE"];
     if wide {
         headings.extend(["REVISION", "LOCKED BY"]);
     }
     let mut table = Table::new(&headings);
     for row in rows {
-        let state = if row.locked_by.is_some() { format!("{}, locked", row.state) } else { row.state.clone() };
-        let mut cells = vec![
-            row.name.clone(),
-            row.region.clone(),
-            row.kubernetes.clone(),
-            row.control_planes.to_string(),
-            row.nodes.to_string(),
-            state,
-        ];
+        let ClusterSummary { name, region, kubernetes, control_planes, nodes, revision, state, locked_by } = row;
+        let state = if locked_by.is_some() { format!("{state}, locked") } else { state.clone() };
+        let machines = format!("{control_planes} + {nodes}");
+        let mut cells = vec![name.clone(), region.clone(), kubernetes.clone(), machines, state];
         if wide {
-            cells.extend([row.revision.to_string(), row.locked_by.clone().unwrap_or_default()]);
+            cells.extend([revision.to_string(), locked_by.clone().unwrap_or_default()]);
         }
         table.row(cells);
     }
@@ -109,32 +104,27 @@ async fn list_groups(session: &Session<'_>, env: &Env, name: Option<&str>) -> Re
 }
 
 fn group_table(rows: &[GroupRow], wide: bool) -> Table {
-    let mut headings = vec!["NAME", "ROLE", "HAVE", "WANT", "MACHINE-TYPE", "ZONES"];
+    let mut headings = vec!["NAME", "ROLE", "MACHINES", "MACHINE-TYPE", "IMAGE"];
     if wide {
-        headings.extend(["IMAGE", "VOLUME"]);
+        headings.extend(["VOLUME", "ZONES"]);
     }
     let mut table = Table::new(&headings);
     for row in rows {
-        let mut cells = vec![
-            row.name.clone(),
-            row.role.clone(),
-            row.have.to_string(),
-            row.want.to_string(),
-            row.machine_type.clone(),
-            row.zones.join(","),
-        ];
+        let GroupRow { name, role, have, want, machine_type, image, volume_gib, zones } = row;
+        let mut cells = vec![name.clone(), role.clone(), format!("{have} of {want}"), machine_type.clone(), image.clone()];
         if wide {
-            cells.extend([row.image.clone(), format!("{} GiB", row.volume_gib)]);
+            cells.extend([format!("{volume_gib} GiB"), zones.join(",")]);
         }
         table.row(cells);
     }
     table
 }
 
+/// Without wide it fits 80 columns: the name tells group, role and zone.
 fn instance_table(rows: &[InstanceRow], wide: bool) -> Table {
-    let mut headings = vec!["NAME", "ID", "ROLE", "STATE", "NODE", "PRIVATE-IP", "PUBLIC-IP"];
+    let mut headings = vec!["NAME", "ID", "STATE", "NODE", "PRIVATE-IP"];
     if wide {
-        headings.extend(["GROUP", "ZONE", "MACHINE-TYPE", "IMAGE", "LAUNCHED"]);
+        headings.extend(["PUBLIC-IP", "GROUP", "ROLE", "ZONE", "MACHINE-TYPE", "IMAGE", "LAUNCHED"]);
     }
     let mut table = Table::new(&headings);
     for row in rows {
@@ -152,9 +142,9 @@ fn instance_table(rows: &[InstanceRow], wide: bool) -> Table {
             public_address,
             launched,
         } = row;
-        let mut cells: Vec<String> = [slot, id, role, state, node, private_address, public_address].map(Clone::clone).to_vec();
+        let mut cells: Vec<String> = [slot, id, state, node, private_address].map(Clone::clone).to_vec();
         if wide {
-            cells.extend([group, zone, machine_type, image, launched].map(Clone::clone));
+            cells.extend([public_address, group, role, zone, machine_type, image, launched].map(Clone::clone));
         }
         table.row(cells);
     }

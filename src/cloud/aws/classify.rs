@@ -56,7 +56,7 @@ where
         SdkError::ResponseError(_) if status.is_some_and(|status| status >= 400) => Transport::Answered,
         _ => Transport::Broken,
     };
-    let request_id = error.request_id().or_else(|| error.meta().extra("aws_request_id"));
+    let request_id = error.request_id();
     classify(
         call,
         Failure {

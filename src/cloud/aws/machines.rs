@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::pages::{PAGE, filter, pages, scoped, seen_tags, tagged};
+use super::pages::{PAGE, filter, pages, scoped, seen_tags, tagged, within};
 use super::send::{Repeat, send};
 use super::{AwsCloud, Result, hole, hollow};
 use crate::cloud::resolve::known;
@@ -24,7 +24,7 @@ impl AwsCloud {
         let fetch = |token| request.clone().set_next_token(token).send();
         let pages = pages(&self.pace, &calls::DESCRIBE_INSTANCES, fetch, |page| page.next_token()).await?;
         let all = pages.iter().flat_map(|page| page.reservations()).flat_map(|reservation| reservation.instances());
-        Ok(all.filter_map(seen).collect())
+        Ok(all.filter_map(seen).filter(|one| within(scope, &one.tags)).collect())
     }
 
     /// One machine, with its interface, root volume and tags in one request. IMDSv2 only; the volume is encrypted and goes with
@@ -149,6 +149,15 @@ fn root_volume(wanted: &RunInstance) -> BlockDeviceMapping {
 
 fn seen(instance: &sdk::Instance) -> Option<Instance> {
     let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    // The instance's groups are those of its first interface; an emulator may give them only there.
+    let first = instance
+        .network_interfaces()
+        .iter()
+        .min_by_key(|interface| interface.attachment().and_then(|attachment| attachment.device_index()).unwrap_or(i32::MAX));
+    let groups = match (instance.security_groups(), first) {
+        ([], Some(interface)) => interface.groups(),
+        (groups, _) => groups,
+    };
     Some(Instance {
         id: instance.instance_id()?.to_owned(),
         state: instance.state()?.name()?.as_str().to_owned(),
@@ -159,7 +168,7 @@ fn seen(instance: &sdk::Instance) -> Option<Instance> {
         private_address: some(instance.private_ip_address()),
         public_address: some(instance.public_ip_address()),
         key_name: some(instance.key_name()),
-        security_groups: instance.security_groups().iter().filter_map(|group| some(group.group_id())).collect(),
+        security_groups: groups.iter().filter_map(|group| some(group.group_id())).collect(),
         source_dest_check: instance.source_dest_check(),
         launched: instance.launch_time().and_then(|time| time.fmt(DateTimeFormat::DateTime).ok()),
         tags: seen_tags(instance.tags()),

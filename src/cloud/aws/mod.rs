@@ -15,6 +15,8 @@ mod pages;
 mod routing;
 mod security;
 mod send;
+#[cfg(test)]
+mod wire_tests;
 
 pub use connect::{Connection, connect};
 

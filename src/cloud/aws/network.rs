@@ -3,7 +3,7 @@
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
-use super::pages::{PAGE, pages, scoped, sdk_tags, seen_tags, tagged};
+use super::pages::{PAGE, pages, scoped, sdk_tags, seen_tags, tagged, within};
 use super::send::{Repeat, send};
 use super::{AwsCloud, Result, hole, made, unsent};
 use crate::cloud::resolve::known;
@@ -19,7 +19,7 @@ impl AwsCloud {
         let seen = pages.iter().flat_map(|page| page.vpcs()).filter_map(|vpc| {
             Some(Vpc { id: vpc.vpc_id()?.to_owned(), cidr: vpc.cidr_block()?.parse().ok()?, tags: seen_tags(vpc.tags()) })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn list_subnets(&self, scope: &Scope) -> Result<Vec<Subnet>> {
@@ -36,7 +36,7 @@ impl AwsCloud {
                 tags: seen_tags(subnet.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn list_internet_gateways(&self, scope: &Scope) -> Result<Vec<InternetGateway>> {
@@ -51,7 +51,7 @@ impl AwsCloud {
                 tags: seen_tags(gateway.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn create_vpc(&self, cidr: Ipv4Net, tags: &Tags) -> Result<Changed> {

@@ -57,14 +57,18 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes a token and says how long to wait for it; callers wait in the order of their calls.
-    fn take(&mut self, now: Instant) -> Duration {
-        let refill = self.rate.per_second * self.speed;
+    /// Adds what has come since the last look; always before the speed changes.
+    fn refill(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + since * refill).min(self.rate.burst);
+        self.tokens = (self.tokens + since * self.rate.per_second * self.speed).min(self.rate.burst);
         self.filled = now;
+    }
+
+    /// Takes a token and says how long to wait for it; callers wait in the order of their calls.
+    fn take(&mut self) -> Duration {
         self.tokens -= 1.0;
-        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / refill) }
+        let missing = (-self.tokens).max(0.0);
+        Duration::from_secs_f64(missing / (self.rate.per_second * self.speed))
     }
 }
 
@@ -80,15 +84,19 @@ pub struct Pace {
 }
 
 impl Pace {
-    fn with<T>(&self, call: &Call, now: Instant, use_it: impl FnOnce(&mut Bucket) -> T) -> T {
+    /// The call's bucket, refilled.
+    fn with<T>(&self, call: &Call, use_it: impl FnOnce(&mut Bucket) -> T) -> T {
         let (name, rate) = bucket(call);
+        let now = Instant::now();
         let mut buckets: MutexGuard<'_, _> = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        use_it(buckets.entry(name).or_insert(Bucket { rate, tokens: rate.burst, speed: 1.0, filled: now }))
+        let bucket = buckets.entry(name).or_insert(Bucket { rate, tokens: rate.burst, speed: 1.0, filled: now });
+        bucket.refill(now);
+        use_it(bucket)
     }
 
     /// Waits for the call's turn and counts it.
     pub async fn turn(&self, call: &Call) {
-        let wait = self.with(call, Instant::now(), |bucket| bucket.take(Instant::now()));
+        let wait = self.with(call, Bucket::take);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -99,7 +107,7 @@ impl Pace {
     /// AWS said "too fast": its bucket is empty, so ours is too, and refills at half the speed.
     pub fn throttled(&self, call: &Call) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
-        self.with(call, Instant::now(), |bucket| {
+        self.with(call, |bucket| {
             bucket.tokens = bucket.tokens.min(0.0);
             bucket.speed = (bucket.speed / 2.0).max(SLOWEST);
         });
@@ -107,7 +115,7 @@ impl Pace {
 
     /// An answer came: back to the full rate, a tenth at a time.
     pub fn answered(&self, call: &Call) {
-        self.with(call, Instant::now(), |bucket| bucket.speed = (bucket.speed + 0.1).min(1.0));
+        self.with(call, |bucket| bucket.speed = (bucket.speed + 0.1).min(1.0));
     }
 
     /// One batch of a zone at a time.

@@ -58,6 +58,16 @@ pub fn scoped(scope: &Scope, vpc: &str) -> Filter {
     }
 }
 
+/// Whether an object's tags are those of the scope. A listing is believed by the tags that it shows: to take somebody else's
+/// object for ours because a filter did not work could delete it.
+pub fn within(scope: &Scope, tagged: &Tags) -> bool {
+    match scope {
+        Scope::Uid(uid) => tagged.get(tags::CLUSTER_UID) == Some(uid),
+        Scope::Name(name) => tagged.get(tags::CLUSTER) == Some(name),
+        Scope::Vpc(_) => true,
+    }
+}
+
 /// `*`, `?` and `\` mean something in filter values.
 fn literal(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());

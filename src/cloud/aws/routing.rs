@@ -3,7 +3,7 @@
 use aws_sdk_ec2::types::{self as sdk, ConnectivityType, DomainType, ResourceType};
 use ipnet::Ipv4Net;
 
-use super::pages::{PAGE, SMALL_PAGE, pages, scoped, seen_tags, tagged};
+use super::pages::{PAGE, SMALL_PAGE, pages, scoped, seen_tags, tagged, within};
 use super::send::{Repeat, send};
 use super::{AwsCloud, Result, hole, hollow, made};
 use crate::cloud::resolve::known;
@@ -26,7 +26,7 @@ impl AwsCloud {
                 tags: seen_tags(gateway.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     /// Addresses belong to no VPC; the call has no pages.
@@ -44,7 +44,7 @@ impl AwsCloud {
                 tags: seen_tags(address.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn list_route_tables(&self, scope: &Scope) -> Result<Vec<RouteTable>> {
@@ -60,7 +60,7 @@ impl AwsCloud {
                 tags: seen_tags(table.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn allocate_address(&self, tags: &Tags) -> Result<Changed> {

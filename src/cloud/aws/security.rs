@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
 
-use super::pages::{PAGE, pages, scoped, seen_tags, tagged};
+use super::pages::{PAGE, pages, scoped, seen_tags, tagged, within};
 use super::send::{Repeat, send};
 use super::{AwsCloud, Result, hole, made, unsent};
 use crate::cloud::resolve::{self, known};
@@ -30,7 +30,7 @@ impl AwsCloud {
                 tags: seen_tags(group.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     /// Key pairs belong to no VPC; the call has no pages.
@@ -48,7 +48,7 @@ impl AwsCloud {
                 tags: seen_tags(pair.tags()),
             })
         });
-        Ok(seen.collect())
+        Ok(seen.filter(|one| within(scope, &one.tags)).collect())
     }
 
     pub(super) async fn create_security_group(&self, vpc: &Ref, name: &str, description: &str, tags: &Tags) -> Result<Changed> {
@@ -178,7 +178,9 @@ fn sdk_ports(rule: &Rule) -> (Option<i32>, Option<i32>) {
         (Protocol::Icmp, Some((kind, code_))) => (Some(i32::from(kind)), Some(code(code_))),
         (Protocol::Tcp | Protocol::Udp, Some((from, to))) => (Some(i32::from(from)), Some(i32::from(to))),
         (Protocol::Tcp | Protocol::Udp, None) => (Some(0), Some(65_535)),
-        (Protocol::All | Protocol::IpInIp | Protocol::Other(_), _) => (None, None),
+        (Protocol::All, _) => (None, None),
+        // Protocols without ports: AWS ignores these two, which other provisioners send as well.
+        (Protocol::IpInIp | Protocol::Other(_), _) => (Some(-1), Some(65_535)),
     }
 }
 
