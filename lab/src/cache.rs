@@ -47,6 +47,9 @@ const FILES: [(&str, u32, &str); 8] = [
     ("etc/resolv.conf", 0o644, ""),
 ];
 
+/// debootstrap mounts /proc and more in the new system: in a namespace of its own they go with it, whatever ends it.
+const PRIVATE_MOUNTS: [&str; 4] = ["--mount", "--propagation", "private", "--"];
+
 pub fn fill(lab: &Lab) -> Result<()> {
     fs::create_dir_all(lab.cache())?;
     moto(lab)?;
@@ -95,7 +98,10 @@ fn base_image(lab: &Lab) -> Result<()> {
     }
     run::step(
         "debootstrap Debian 12",
-        Command::new("debootstrap").args(["--variant=minbase", &format!("--include={PACKAGES}"), "bookworm"]).arg(&part),
+        Command::new("unshare")
+            .args(PRIVATE_MOUNTS)
+            .args(["debootstrap", "--variant=minbase", &format!("--include={PACKAGES}"), "bookworm"])
+            .arg(&part),
         &log,
         Duration::from_secs(900),
     )?;

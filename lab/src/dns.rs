@@ -87,7 +87,9 @@ pub fn answer(query: &Message, world: &World) -> Message {
         }
         let Some(zone) = zone_of(world, &text) else {
             if reply.answers.is_empty() {
-                reply.metadata.response_code = ResponseCode::Refused;
+                // a name of the VPC's own domain does not exist; what lies outside is not ours to answer
+                let own = text.ends_with(".ec2.internal.") || text.matches('.').count() < 2;
+                reply.metadata.response_code = if own { ResponseCode::NXDomain } else { ResponseCode::Refused };
             }
             return reply;
         };
@@ -216,6 +218,7 @@ mod tests {
     #[test]
     fn other_names_are_refused_and_private_ones_are_known() {
         assert_eq!(ask("example.org.", RecordType::A).metadata.response_code, ResponseCode::Refused);
+        assert_eq!(ask("i-0abc.ec2.internal.", RecordType::A).metadata.response_code, ResponseCode::NXDomain);
         assert_eq!(ask("ip-10-20-0-4.ec2.internal.", RecordType::A).answers.len(), 1);
     }
 }

@@ -131,6 +131,8 @@ fn chain(out: &mut String, chain: &str, rules: &[Rule], side: &str, members: &BT
 fn line(rule: &Rule, side: &str, members: &BTreeMap<&str, Vec<Ipv4Addr>>) -> Option<String> {
     let peer = match (&rule.cidr, &rule.group) {
         (Some(cidr), _) if cidr == "0.0.0.0/0" => String::new(),
+        // one line that nft does not take would keep all others out of force
+        (Some(cidr), _) if !is_cidr(cidr) => return None,
         (Some(cidr), _) => format!("ip {side} {cidr} "),
         (None, Some(group)) => {
             let addresses = members.get(group.as_str())?;
@@ -141,6 +143,7 @@ fn line(rule: &Rule, side: &str, members: &BTreeMap<&str, Vec<Ipv4Addr>>) -> Opt
     };
     let ports = match (rule.from, rule.to) {
         (Some(from), Some(to)) if from >= 0 && from == to => Some(from.to_string()),
+        (Some(from), Some(to)) if from > to && ["tcp", "udp"].contains(&rule.protocol.as_str()) => return None,
         (Some(from), Some(to)) if from >= 0 => Some(format!("{from}-{to}")),
         _ => None,
     };
@@ -152,9 +155,19 @@ fn line(rule: &Rule, side: &str, members: &BTreeMap<&str, Vec<Ipv4Addr>>) -> Opt
             (Some(kind), _) if kind >= 0 => format!("icmp type {kind} "),
             _ => "meta l4proto 1 ".to_owned(),
         },
-        (protocol, _) => format!("meta l4proto {protocol} "),
+        (protocol, _) if ["tcp", "udp"].contains(&protocol) || protocol.parse::<u8>().is_ok() => {
+            format!("meta l4proto {protocol} ")
+        }
+        _ => return None,
     };
     Some(format!("{peer}{protocol}accept"))
+}
+
+fn is_cidr(text: &str) -> bool {
+    let parts = text.split_once('/');
+    parts.is_some_and(|(address, length)| {
+        address.parse::<Ipv4Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 32)
+    })
 }
 
 /// Public addresses, one to one, as an internet gateway does it.
@@ -247,6 +260,9 @@ mod tests {
                     rule("4", -1, -1, None, Some("sg-1")),
                     rule("icmp", 8, -1, Some("0.0.0.0/0"), None),
                     rule("tcp", 80, 80, None, Some("sg-empty")),
+                    rule("tcp", 81, 81, Some("10.0.0.0/33"), None),
+                    rule("tcp", 82, 80, Some("10.0.0.0/8"), None),
+                    rule("bogus", -1, -1, Some("10.0.0.0/8"), None),
                 ],
                 egress: vec![rule("-1", -1, -1, Some("0.0.0.0/0"), None)],
             }],
@@ -271,6 +287,9 @@ mod tests {
             assert!(text.contains(line), "{line:?} is missing in\n{text}");
         }
         assert!(!text.contains("dport 80"), "a group without members opens nothing");
+        for text_of_nonsense in ["/33", "82-80", "bogus"] {
+            assert!(!text.contains(text_of_nonsense), "{text_of_nonsense} would keep nft from loading the rest");
+        }
     }
 
     #[test]

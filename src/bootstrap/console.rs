@@ -13,7 +13,7 @@ const END: &str = "-----END SSH HOST KEY KEYS-----";
 /// How long an instance may take to show its keys.
 pub(super) const LIMIT: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// Lines longer than this are no host key.
 const LONGEST_LINE: usize = 4096;
 
@@ -87,5 +87,49 @@ pub(super) async fn wait_for_host_keys(
         });
         clock.wait(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJUxwGZ5fbmDj7VxrXMK1nTlnnGiAXqnkBAEHnHmVzHG";
+    const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+
+    fn block(prefix: &str, keys: &[&str], end: &str) -> String {
+        let lines = std::iter::once(BEGIN).chain(keys.iter().copied()).chain(std::iter::once(END));
+        lines.map(|line| format!("{prefix}{line}{end}")).collect()
+    }
+
+    #[test]
+    fn keys_are_found_however_the_console_dresses_them_up() {
+        for prefix in ["", "ci-info: ", "ec2: ", "[   12.345678] cloud-init[812]: ", "\u{1b}[0m<14>Nov 21 11:00:00 ec2: "] {
+            for end in ["\n", "\r\n", "\r\r\n", " root@ip-10-0-0-1\n"] {
+                let text = format!("noise\n{}login: ", block(prefix, &[ED], end));
+                assert_eq!(host_keys(&text), [ED], "{prefix:?} {end:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_complete_block_counts_and_nothing_outside_a_block() {
+        let first = block("", &[OTHER], "\n");
+        let second = block("", &[ED, ED], "\n");
+        assert_eq!(host_keys(&format!("{first}{second}")), [ED]);
+        assert_eq!(host_keys(&format!("{second}{BEGIN}\n{OTHER}\n")), [ED], "a block that is still being written");
+        assert_eq!(host_keys(&format!("{second}{BEGIN}\n{END}\n")), [ED], "an empty block");
+        assert!(host_keys(&format!("{ED}\n")).is_empty());
+        assert!(host_keys("").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_key_is_left_out() {
+        let type_differs = ED.replacen("ssh-ed25519", "ssh-rsa", 1);
+        let cut = &ED[..40];
+        let dsa = "ssh-dss AAAAB3NzaC1kc3MAAACBAP";
+        let long = format!("ssh-rsa {}", "A".repeat(100_000));
+        let text = block("", &[&type_differs, cut, dsa, "ssh-ed25519", &long, "\u{0}\u{1b}]0;x", ED], "\n");
+        assert_eq!(host_keys(&text), [ED]);
     }
 }

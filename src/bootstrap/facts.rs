@@ -198,3 +198,87 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.trim_start_matches('v').split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "fact root yes\nfact os_id debian\nfact os_version 12\nfact os_name Debian GNU/Linux 12\nfact arch x86_64\nfact kernel 6.1\n\
+        fact hostname i-1\nfact systemd yes\nfact container none\nfact cpus 2\nfact memory_kib 3900000\nfact cgroup 2\nfact cloud_init done\n\
+        fact package_lock \nfact disk_free_kib 18000000\nfact swap 0\nfact containerd 1.6.20~ds1\nfact apt /usr/bin/apt-get\nfact source yes\nfact cluster \n\
+        fact kubernetes \njournal hostname aaa 2026-01-01T00:00:00Z\njournal hostname bbb 2026-01-02T00:00:00Z\njournal cut\nhave 00  bin/kubeadm\nfact clock 1000.5\n";
+
+    fn cluster(version: &str, packages: Packages) -> Cluster {
+        let mut cluster: Cluster = serde_json::from_value(serde_json::json!({
+            "name": "demo.example.com", "kubernetes": version, "region": "us-east-1", "zones": ["us-east-1a"],
+            "network": {"cidr": "10.20.0.0/16", "pods": "192.168.0.0/16", "services": "10.96.0.0/12", "cni": "calico", "topology": "public"},
+            "api": {"dns_zone": "example.com", "sans": [], "access": []},
+            "ssh": {"user": "admin", "port": 22, "public_key": "", "auth": "agent", "access": [], "address": "public", "host_keys": "console"},
+            "node_ports": [], "groups": [], "tags": {}, "packages": {"apt": {"mirror": null}}, "prevent_destroy": false
+        }))
+        .unwrap();
+        cluster.packages = packages;
+        cluster
+    }
+
+    #[test]
+    fn a_good_machine_has_no_problems_and_its_journal_is_read() {
+        let facts = Facts::parse(GOOD, 1000.0);
+        for version in ["1.29.0", "1.34.2", "1.37.0"] {
+            for packages in [Packages::Apt { mirror: None }, Packages::Bundle("/b".into())] {
+                for role in [Role::ControlPlane, Role::Node] {
+                    assert_eq!(judge(&facts, &cluster(version, packages.clone()), role, "demo x"), []);
+                }
+            }
+        }
+        assert_eq!(
+            facts.journal,
+            BTreeMap::from([("hostname".to_string(), "bbb".to_string())]),
+            "the last line of a step counts"
+        );
+        assert!(facts.have.contains("00  bin/kubeadm"));
+        assert!((facts.clock_ahead - 0.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn each_fault_is_one_problem_with_a_way_out_and_all_are_told_together() {
+        let cases = [
+            ("fact root yes", "fact root no", "sudo"),
+            ("os_name Debian GNU/Linux 12", "os_name Fedora 42", "Fedora 42"),
+            ("fact systemd yes", "fact systemd no", "systemd"),
+            ("fact arch x86_64", "fact arch riscv64", "riscv64"),
+            ("fact cpus 2", "fact cpus 1", "CPU"),
+            ("memory_kib 3900000", "memory_kib 900000", "memory"),
+            ("disk_free_kib 18000000", "disk_free_kib 90000", "/var/lib"),
+            ("fact cgroup 2", "fact cgroup 1", "cgroup v1"),
+            ("fact cloud_init done", "fact cloud_init error", "cloud-init"),
+            ("containerd 1.6.20~ds1", "containerd 1.5.9", "1.5.9"),
+            ("fact source yes", "fact source no", "package source"),
+            ("fact cluster ", "fact cluster other sha256:1", "other"),
+            ("fact kubernetes ", "fact kubernetes /etc/kubernetes/admin.conf", "admin.conf"),
+            ("fact clock 1000.5", "fact clock 5000", "ahead"),
+            ("fact clock 1000.5", "fact clock 100", "behind"),
+        ];
+        let cluster = cluster("1.36.0", Packages::Apt { mirror: None });
+        let mut worst = GOOD.to_string();
+        for (good, bad, told) in cases {
+            let mut text = GOOD.replacen(good, bad, 1);
+            if told == "Fedora 42" {
+                text = text.replace("os_id debian", "os_id fedora");
+                worst = worst.replace("os_id debian", "os_id fedora");
+            }
+            let problems = judge(&Facts::parse(&text, 1000.0), &cluster, Role::ControlPlane, "demo.example.com sha256:0");
+            assert!(problems.len() == 1 && problems[0].what.contains(told) && !problems[0].fix.is_empty(), "{bad}: {problems:?}");
+            worst = worst.replacen(good, bad, 1);
+        }
+        let all = judge(&Facts::parse(&worst, 1000.0), &cluster, Role::ControlPlane, "demo.example.com sha256:0");
+        assert!(all.len() >= 13, "{all:?}");
+        assert!(!judge(&Facts::parse("", 0.0), &cluster, Role::Node, "x").is_empty(), "a machine that says nothing is not good");
+    }
+
+    #[test]
+    fn what_a_machine_says_of_itself_cannot_reach_the_terminal() {
+        let facts = Facts::parse("fact os_name \u{1b}[2Jevil\u{7}\nfact arch x\u{1b}]0;t\u{7}y\n", 0.0);
+        assert_eq!((facts.os_name.as_str(), facts.arch.as_str()), ("evil", "xy"));
+    }
+}

@@ -6,6 +6,8 @@ mod clean;
 pub mod console;
 pub mod facts;
 pub mod fake;
+#[cfg(test)]
+mod hostile;
 pub mod inspect;
 pub mod kubeadm;
 mod line;

@@ -176,3 +176,120 @@ fn key_pair(key: &Secret) -> Result<(KeyPair, Vec<u8>), String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(key.public_key_pem().as_bytes()).map_err(|error| error.to_string())?;
     Ok((key, pem.contents))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use x509_parser::extensions::ParsedExtension;
+    use x509_parser::prelude::X509Certificate;
+
+    use super::*;
+
+    fn with_cert<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+        let (_, pem) = parse_x509_pem(pem.as_bytes()).unwrap();
+        look(&pem.parse_x509().unwrap())
+    }
+
+    /// Certificate and key of a kubeconfig's user, and its CA.
+    fn parts(config: &Secret) -> [String; 3] {
+        let config: serde_json::Value = serde_saphyr::from_str(config.expose()).unwrap();
+        let paths = [
+            "/users/0/user/client-certificate-data",
+            "/users/0/user/client-key-data",
+            "/clusters/0/cluster/certificate-authority-data",
+        ];
+        paths.map(|path| {
+            let text = config.pointer(path).unwrap().as_str().unwrap();
+            String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).unwrap()).unwrap()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_client_certificate_verifies_against_its_ca_at_any_time(
+            second in 0i64..4_000_000_000, minutes in 1u64..1_000_000, name in "\\PC{1,40}",
+        ) {
+            let now = jiff::Timestamp::from_second(second).unwrap();
+            let pki = Pki::generate(now).unwrap();
+            let life = Duration::from_secs(minutes * 60);
+            let [cert, key, ca] = parts(&admin_kubeconfig(&pki, "https://api.demo:6443", &name, now, life).unwrap());
+            prop_assert_eq!(&ca, &pki.ca_cert);
+            with_cert(&ca, |ca| with_cert(&cert, |cert| {
+                cert.verify_signature(Some(ca.public_key())).unwrap();
+                assert_eq!(cert.issuer(), ca.subject());
+                assert_eq!(cert.subject().to_string(), "O=kubeadm:cluster-admins, CN=kubernetes-admin");
+                assert!(cert.extended_key_usage().unwrap().unwrap().value.client_auth);
+                assert!(!cert.is_ca());
+                assert_eq!(cert.validity().not_before.timestamp(), second - 300);
+                assert_eq!(cert.validity().not_after.timestamp(), second + i64::try_from(minutes * 60).unwrap());
+            }));
+            let pair = KeyPair::from_pem(&key).unwrap();
+            let (_, public) = x509_parser::pem::parse_x509_pem(pair.public_key_pem().as_bytes()).unwrap();
+            prop_assert_eq!(public.contents, public_key(&cert).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_authorities_are_what_kubeadm_would_have_made() {
+        let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+        let pki = Pki::generate(now).unwrap();
+        for (pem, name) in
+            [(&pki.ca_cert, "kubernetes"), (&pki.etcd_ca_cert, "etcd-ca"), (&pki.front_proxy_ca_cert, "front-proxy-ca")]
+        {
+            with_cert(pem, |cert| {
+                assert_eq!(cert.subject().to_string(), format!("CN={name}"));
+                cert.verify_signature(None).unwrap();
+                assert!(cert.is_ca());
+                let usage = cert.key_usage().unwrap().unwrap().value;
+                assert!(usage.key_cert_sign() && usage.digital_signature() && usage.key_encipherment());
+                let days = (cert.validity().not_after.timestamp() - cert.validity().not_before.timestamp()) / 86_400;
+                assert_eq!((days, cert.validity().not_before.timestamp()), (3650, 1_800_000_000 - 300));
+                let has = |found: &dyn Fn(&ParsedExtension<'_>) -> bool| {
+                    cert.extensions().iter().any(|one| found(one.parsed_extension()))
+                };
+                assert!(has(&|one| matches!(one, ParsedExtension::SubjectKeyIdentifier(_))));
+            });
+        }
+        assert!(
+            pki.sa_key.expose().starts_with("-----BEGIN PRIVATE KEY-----")
+                && pki.sa_public.starts_with("-----BEGIN PUBLIC KEY-----")
+        );
+    }
+
+    #[test]
+    fn the_ca_hash_is_the_one_that_openssl_computes() {
+        let pki = Pki::generate(jiff::Timestamp::now()).unwrap();
+        let script = "openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -r";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), pki.ca_cert.as_bytes()).unwrap();
+        let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!(ca_cert_hash(&pki.ca_cert).unwrap(), format!("sha256:{}", said.split(' ').next().unwrap()));
+    }
+
+    #[test]
+    fn files_come_back_as_they_went_and_damage_is_named() {
+        let pki = Pki::generate(jiff::Timestamp::now()).unwrap();
+        let files = pki.to_files();
+        let read = |files: &[(&'static str, Secret)], name: &str| {
+            files.iter().find(|(own, _)| *own == name).map(|(_, text)| text.clone())
+        };
+        let back = Pki::from_files(|name| read(&files, name)).unwrap();
+        assert!(back.to_files().iter().zip(&files).all(|(a, b)| a == b) && files.len() == Pki::file_names().len());
+        let stranger = Pki::generate(jiff::Timestamp::now()).unwrap().to_files();
+        for (name, _) in &files {
+            let missing = Pki::from_files(|asked| read(&files, asked).filter(|_| asked != *name)).err().unwrap();
+            assert!(missing.contains(name), "{missing}");
+            for other in [Secret::new("garbage"), read(&stranger, name).unwrap()] {
+                let error = Pki::from_files(|asked| if asked == *name { Some(other.clone()) } else { read(&files, asked) });
+                let error = error.err().unwrap_or_else(|| panic!("{name}: accepted"));
+                assert!(error.contains(name) && !error.contains("PRIVATE"), "{error}");
+            }
+        }
+    }
+}

@@ -35,7 +35,20 @@ pub(super) fn blob(line: &str) -> Option<Vec<u8>> {
     let kind = words.next()?;
     let blob = STANDARD.decode(words.next()?).ok()?;
     let known = TYPES.iter().any(|(name, _)| *name == kind);
-    (known && type_of(&blob) == Some(kind)).then_some(blob)
+    (known && type_of(&blob) == Some(kind) && is_whole(&blob)).then_some(blob)
+}
+
+/// Whether a key ends where its last length-prefixed field ends: a console may cut a line off. Ed25519 has two fields, the others three.
+fn is_whole(blob: &[u8]) -> bool {
+    let mut rest = blob;
+    let mut fields = 0;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some(after) = after.get(length..) else { return false };
+        rest = after;
+        fields += 1;
+    }
+    rest.is_empty() && fields == if type_of(blob) == Some("ssh-ed25519") { 2 } else { 3 }
 }
 
 /// The type that the key itself names: its first length-prefixed string (RFC 4253, section 6.6).
