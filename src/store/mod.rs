@@ -1,5 +1,36 @@
 //! State store: spec revisions, state, lock and secrets of each cluster, on a folder or in a bucket.
+//!
+//! [`objects`] is what both have in common: named objects with compare-and-swap, implemented by [`file`], by
+//! `cloud::aws::objects` and, for tests, by [`memory`]. [`cluster`] is the layout of one cluster on top of it:
+//!
+//! ```text
+//! <cluster>/spec.toml  revisions/NNNN.toml  state.json  lock.json  secrets/  journal/
+//! ```
+//!
+//! The lock is advisory; the compare-and-swap of `state.json` is the fence. A write that a store refuses or does not answer
+//! is settled by reading back: every state and every lock carries an id of its own write, so the bytes tell whose it is.
 
+pub mod cluster;
+pub mod envelope;
+pub mod error;
+pub mod file;
+mod key;
+pub mod location;
+pub mod lock;
+pub mod memory;
 pub mod objects;
+pub mod recorder;
+mod revisions;
+mod secrets;
+mod settle;
 
-pub use objects::{Condition, Objects, Version};
+pub use cluster::{ClusterStore, Held, clusters};
+pub use error::StoreError;
+pub use file::FileObjects;
+pub use key::check_key;
+pub(crate) use key::folder_of;
+pub use location::Location;
+pub use lock::{Lock, LockStatus, Owner};
+pub use memory::MemoryObjects;
+pub use objects::{Condition, Object, ObjectError, Objects, Version};
+pub use recorder::Recorder;

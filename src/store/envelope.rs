@@ -1,0 +1,120 @@
+//! The document around a cluster's state: format, lineage, serial, write id and checksum.
+//!
+//! The checksum is the SHA-256 of the document's own text with 64 zeros where the checksum stands, so it covers every byte:
+//! header, state and layout. It guards against damage and careless edits, not against someone who means it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::recorded::State;
+
+/// Newest format that this build reads, and the one it writes.
+pub const FORMAT: u64 = 1;
+
+const CHECKSUM: &str = "\"checksum\": \"";
+const NO_CHECKSUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// One written state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    format: u64,
+    checksum: String,
+    pub cluster: String,
+    /// Made with the first state of a cluster and kept by every later one: states of two lineages have nothing in common.
+    pub lineage: String,
+    /// One more than that of the state it replaced, from 1.
+    pub serial: u64,
+    /// Never the same twice: tells whose write this is after an answer was lost.
+    pub write_id: String,
+    /// By the writer's clock.
+    pub written: Timestamp,
+    /// `user@host`.
+    pub writer: String,
+    /// None: a lock was broken before anything was recorded, and this keeps its holder from writing.
+    pub state: Option<State>,
+}
+
+/// Why the bytes are no state of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error("it is cut short or not JSON ({0})")]
+    NotJson(String),
+    #[error("it was written by a newer kubewright; format {0}, this one reads up to {FORMAT}")]
+    Newer(u64),
+    #[error("its checksum is not that of its content: it was edited by hand or damaged")]
+    Checksum,
+    #[error("its content is no state ({0})")]
+    Shape(String),
+    #[error("it is the state of another cluster, {0}")]
+    OtherCluster(String),
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
+impl Document {
+    pub fn new(
+        cluster: &str,
+        lineage: &str,
+        serial: u64,
+        write_id: String,
+        written: Timestamp,
+        writer: &str,
+        state: Option<State>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            checksum: NO_CHECKSUM.into(),
+            cluster: cluster.into(),
+            lineage: lineage.into(),
+            serial,
+            write_id,
+            written,
+            writer: writer.into(),
+            state,
+        }
+    }
+
+    /// The document as it is stored: pretty-printed JSON with its checksum, a newline at the end.
+    pub fn render(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let blank = Self { checksum: NO_CHECKSUM.into(), ..self.clone() };
+        let mut text = serde_json::to_string_pretty(&blank)?;
+        text.push('\n');
+        let checksum = hex(&Sha256::digest(&text));
+        Ok(text.replacen(&format!("{CHECKSUM}{NO_CHECKSUM}"), &format!("{CHECKSUM}{checksum}"), 1).into_bytes())
+    }
+
+    /// Reads what [`Document::render`] wrote for this cluster, and nothing else.
+    pub fn read(bytes: &[u8], cluster: &str) -> Result<Self, Unreadable> {
+        // The format first: a newer one may have another checksum and other fields.
+        let Format { format } = match serde_json::from_slice(bytes) {
+            Ok(format) => format,
+            Err(error) if error.is_data() => return Err(Unreadable::Shape(error.to_string())),
+            Err(error) => return Err(Unreadable::NotJson(error.to_string())),
+        };
+        if format > FORMAT {
+            return Err(Unreadable::Newer(format));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| Unreadable::NotJson(error.to_string()))?;
+        let (head, rest) = text.split_once(CHECKSUM).ok_or(Unreadable::Checksum)?;
+        let (checksum, tail) = rest.split_at_checked(NO_CHECKSUM.len()).ok_or(Unreadable::Checksum)?;
+        if checksum != hex(&Sha256::digest([head, CHECKSUM, NO_CHECKSUM, tail].concat())) {
+            return Err(Unreadable::Checksum);
+        }
+        let document: Self = serde_json::from_str(text).map_err(|error| Unreadable::Shape(error.to_string()))?;
+        for found in [Some(&document.cluster), document.state.as_ref().map(|state| &state.cluster)].into_iter().flatten() {
+            if found != cluster {
+                return Err(Unreadable::OtherCluster(found.clone()));
+            }
+        }
+        Ok(document)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,91 @@
+//! The revisions of a cluster's spec: numbered, never changed.
+
+use super::cluster::{ClusterStore, REVISIONS, SPEC};
+use super::error::StoreError;
+use super::objects::ObjectError;
+use super::settle::Settled;
+
+/// How often a number is tried again because somebody else took it.
+const RACES: u32 = 20;
+
+impl ClusterStore {
+    /// Registers a spec as the next revision and returns its number, from 1. A spec equal to the newest revision gets no new
+    /// number, so registering again after an interruption is safe.
+    pub async fn register(&self, spec: &[u8]) -> Result<u32, StoreError> {
+        for _ in 0..RACES {
+            let newest = self.revisions().await?.last().copied().unwrap_or(0);
+            if newest > 0 && self.revision(newest).await? == spec {
+                self.set_spec().await?;
+                return Ok(newest);
+            }
+            let number = newest.saturating_add(1);
+            if let Settled::Done(_) = self.settler.write(&self.revision_key(number), spec, None).await? {
+                self.set_spec().await?;
+                return Ok(number);
+            }
+        }
+        Err(self.crowded(REVISIONS))
+    }
+
+    /// The spec of a revision, byte for byte.
+    pub async fn revision(&self, number: u32) -> Result<Vec<u8>, StoreError> {
+        match self.settler.read(&self.revision_key(number)).await? {
+            Some(object) => Ok(object.bytes),
+            None => {
+                let newest = self.revisions().await?.last().copied();
+                Err(StoreError::NoRevision { cluster: self.cluster.clone(), number, newest })
+            }
+        }
+    }
+
+    /// The registered spec with its number; None where none is registered, also after the cluster was deleted.
+    pub async fn latest(&self) -> Result<Option<(u32, Vec<u8>)>, StoreError> {
+        if self.settler.read(&self.key(SPEC)).await?.is_none() {
+            return Ok(None);
+        }
+        match self.revisions().await?.last() {
+            Some(newest) => Ok(Some((*newest, self.revision(*newest).await?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Numbers of the revisions, ascending; they outlive the cluster unless it was purged.
+    pub async fn revisions(&self) -> Result<Vec<u32>, StoreError> {
+        let folder = format!("{}/", self.key(REVISIONS));
+        let mut numbers: Vec<u32> = self
+            .settler
+            .list(&folder)
+            .await?
+            .iter()
+            .filter_map(|key| key.strip_prefix(&folder)?.strip_suffix(".toml")?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Makes `spec.toml` the newest revision. A slower run of an older one cannot undo that: it compares and swaps too.
+    async fn set_spec(&self) -> Result<(), StoreError> {
+        for _ in 0..RACES {
+            // Read before the revisions are: a swap then never replaces a spec that is newer than the one it writes.
+            let there = self.settler.read(&self.key(SPEC)).await?;
+            let newest = self.revisions().await?.last().copied().unwrap_or(0);
+            let spec = self.revision(newest).await?;
+            if there.as_ref().is_some_and(|object| object.bytes == spec) {
+                return Ok(());
+            }
+            let base = there.map(|object| object.version);
+            if let Settled::Done(_) = self.settler.write(&self.key(SPEC), &spec, base.as_ref()).await? {
+                return Ok(());
+            }
+        }
+        Err(self.crowded(SPEC))
+    }
+
+    fn revision_key(&self, number: u32) -> String {
+        self.key(&format!("{REVISIONS}/{number:04}.toml"))
+    }
+
+    fn crowded(&self, name: &str) -> StoreError {
+        self.settler.error(ObjectError::Conflict { key: self.key(name) })
+    }
+}
