@@ -1,1 +1,3 @@
 //! The AWS SDK behind [`super::Cloud`].
+
+pub mod objects;
