@@ -12,9 +12,9 @@ pub fn account(lab: &Lab) -> Account {
 }
 
 impl Account {
-    /// Without the objects of buckets, for what a store may keep.
-    pub fn without_objects(mut self) -> Self {
-        self.0.retain(|line| !line.starts_with("object "));
+    /// Without one kind: objects of buckets where a store is among them, users that a test made.
+    pub fn without(mut self, kind: &str) -> Self {
+        self.0.retain(|line| line.split(' ').next() != Some(kind));
         self
     }
 

@@ -22,7 +22,7 @@ pub fn minimal(lab: &Lab) {
     let created = cluster.ok(&["create", "cluster", "-f", &file, "--yes"]);
     created.says(&["2 of 2 nodes Ready", "Next:", "export kubeconfig"]);
     terminal::assert_plain(&created);
-    assert_eq!(of_one_zone(1, 1), account(lab).without_objects().more_than_but_rules(&before));
+    assert_eq!(of_one_zone(1, 1), account(lab).without("object").more_than_but_rules(&before));
     cluster.assert_ready(2);
     cluster.assert_no_op();
     firewall(lab);
@@ -44,7 +44,7 @@ pub fn minimal(lab: &Lab) {
     race::one_applies(&cluster, &["update", name, "-f", &more, "--yes"]).says(&["1 created, 1 changed", "3 of 3 nodes Ready"]);
     assert_eq!(untouched.trace(), trace, "a machine that the change does not concern was touched");
     assert_eq!(machine(lab, "control-plane-us-east-1a-1").journal(), journal, "steps were done again");
-    assert_eq!(of_one_zone(1, 2), account(lab).without_objects().more_than_but_rules(&before));
+    assert_eq!(of_one_zone(1, 2), account(lab).without("object").more_than_but_rules(&before));
     cluster.assert_ready(3);
     cluster.assert_no_op();
 

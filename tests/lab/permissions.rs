@@ -64,5 +64,5 @@ pub fn policy(lab: &Lab) {
     user_without(&mut cluster, "deleter", None);
     cluster.ok(delete).says(&["0 remain"]);
     lab.ask(&["iam", "off"]);
-    account(lab).assert_same_as(&before);
+    account(lab).without("iam-user").assert_same_as(&before);
 }

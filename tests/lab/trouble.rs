@@ -87,7 +87,7 @@ fn late_console_and_two_failed_joins(cluster: &Cluster<'_>, file: &str) {
     cluster.lab.ask(&["fault", "console-delay", "20"]);
     let done = cluster.run(&["create", "cluster", "-f", file, "--yes"]).expect(7);
     cluster.lab.ask(&["fault", "console-delay", "0"]);
-    done.says(&["waiting: host keys in the console", "1 of 3 nodes Ready", "started node control-plane-us-east-1a-1"]);
+    done.says(&["waiting: host keys in the console", "1 of 3 nodes Ready", "started cluster on control-plane-us-east-1a-1"]);
     for slot in WORKERS {
         let address = machine(cluster.lab, slot).private;
         done.says(&[&format!("error: node {slot} ({address}): step `join` failed after")]);
@@ -151,7 +151,7 @@ fn no_sshd_and_a_cut_cable(cluster: &Cluster<'_>, file: &str, [silent, slow]: &[
     until("SSH is refused", limit, || says(&format!("{} waiting: SSH: {}:22 refuses SSH connections", silent.slot, silent.public)));
     silent.sh("systemctl start ssh");
 
-    until("the slow machine joins", limit, || slow.sh("cat /var/log/lab-joins 2>/dev/null || true") == "\n");
+    until(&format!("the slow machine joins; {}", cluster.said()), limit, || slow.sh("cat /var/log/lab-joins 2>/dev/null || true") == "\n");
     cluster.lab.ask(&["cut", &slow.instance]);
     until("the loss is noticed", limit, || says(&format!("{} waiting: the connection to {}", slow.slot, slow.public)) || says("did not answer within"));
     slow.sh("rm /etc/lab-slow");
