@@ -38,9 +38,9 @@ pub fn killed(lab: &Lab) {
     let name = cluster.name.as_str();
     let file = cluster.write("crash.toml", &cluster.spec(MINIMAL));
     let create = ["create", "cluster", "-f", &file, "--yes"];
-    killed_at(&cluster, &create, &[4, 7, 10, 14, 19, 25]);
+    killed_at(&cluster, &create, &[4, 6, 8, 10, 12, 7]);
 
-    signal_at(lab, "INT", 5, "after");
+    signal_at(lab, "INT", 6, "after");
     let stopped = cluster.run(&create).expect(130);
     assert!(was_hit(lab));
     lab.ask(&["fault", "clear"]);

@@ -7,6 +7,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::cluster::{Cluster, Done};
 use crate::lab::finish;
 
+const COLUMNS: usize = 80;
+
 /// Runs its arguments on a terminal of 80 columns and prints what that shows.
 const TERMINAL: &str = r"
 import fcntl, os, pty, struct, sys, termios
@@ -31,15 +33,21 @@ pub fn on_a_terminal(cluster: &Cluster<'_>, words: &[&str]) -> Done {
         command.env(name, value.unwrap_or_default());
     }
     let done = Done::of(finish(&mut command));
-    let wide: Vec<String> = without_escapes(&done.out)
-        .split(['\n', '\r'])
-        .filter(|line| line.width() > 80)
-        // A command to copy stays in one piece, and a single word that is longer than a line has to.
-        .filter(|line| !line.trim_start().starts_with("kubewright ") && line.split_whitespace().count() > 1)
-        .map(str::to_owned)
-        .collect();
+    let wide: Vec<String> =
+        without_escapes(&done.out).split(['\n', '\r']).filter(|line| !fits(line)).map(str::to_owned).collect();
     assert!(wide.is_empty(), "{words:?}: wider than 80 columns: {wide:#?}");
     done
+}
+
+/// A command to copy stays in one piece, and a single word that is longer than a line has to. Lines of progress are filled up to
+/// the edge instead of ended, so that the next one, which is indented, begins at it.
+fn fits(line: &str) -> bool {
+    if line.width() <= COLUMNS || line.trim_start().starts_with("kubewright ") || line.split_whitespace().count() == 1 {
+        return true;
+    }
+    let columns: Vec<char> = line.chars().collect();
+    columns.chunks(COLUMNS).skip(1).all(|row| row.first() == Some(&' ') && row.get(1) != Some(&' '))
+        && columns.chunks(COLUMNS).rev().skip(1).all(|row| row.last() == Some(&' '))
 }
 
 /// What is written to a pipe is plain.
