@@ -281,7 +281,8 @@ async fn a_lost_worker_is_made_anew_and_its_node_forgotten_but_a_lost_control_pl
 async fn a_changed_image_or_type_is_behind_and_never_replaced() {
     let mut lab = Lab::new(fixture::cluster());
     assert!(lab.apply().await.is_complete());
-    let edits: [(&str, fn(&mut Cluster)); 5] = [
+    type Edit = fn(&mut Cluster);
+    let edits: [(&str, Edit); 5] = [
         ("machine type", |cluster| cluster.groups[1].machine_type = "m5.large".into()),
         ("image", |cluster| cluster.groups[1].image = crate::cluster::Image::Alias(crate::cluster::ImageAlias::Ubuntu2404)),
         ("volume", |cluster| cluster.groups[1].volume.size_gib = 80),

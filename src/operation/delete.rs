@@ -50,7 +50,8 @@ struct Opened {
     zone: String,
 }
 
-async fn open(env: &Env, name: &str) -> Result<Opened, OperationError> {
+/// `purge`: a cluster of which only the history of its spec is left is as good as an empty one.
+async fn open(env: &Env, name: &str, purge: bool) -> Result<Opened, OperationError> {
     let store = env.store(name)?;
     if let Some(held) = store.load().await? {
         if held.state.model.prevent_destroy {
@@ -64,7 +65,10 @@ async fn open(env: &Env, name: &str) -> Result<Opened, OperationError> {
     }
     let cloud = (env.connect)(None).await?;
     let account = cloud.account().await?;
-    let (uid, zone) = by_tags(env, cloud.as_ref(), name).await?;
+    let (uid, zone) = match by_tags(env, cloud.as_ref(), name).await {
+        Err(OperationError::UnknownCluster { .. }) if purge && !store.revisions().await?.is_empty() => Default::default(),
+        found => found?,
+    };
     let state = stand_in(name, &uid, &account);
     Ok(Opened { store, held: None, state, cloud, account, zone })
 }
@@ -129,12 +133,17 @@ fn stand_in(name: &str, uid: &str, account: &Account) -> State {
 }
 
 /// The dry run.
-pub async fn prepare_delete(env: &Env, name: &str) -> Result<DeletePrepared, OperationError> {
-    let opened = open(env, name).await?;
+pub async fn prepare_delete(env: &Env, name: &str, purge: bool) -> Result<DeletePrepared, OperationError> {
+    let opened = open(env, name, purge).await?;
     Ok(make_plan(env, &opened, &opened.state, false).await?.0)
 }
 
-async fn make_plan(env: &Env, opened: &Opened, state: &State, settled: bool) -> Result<(DeletePrepared, Observed), OperationError> {
+async fn make_plan(
+    env: &Env,
+    opened: &Opened,
+    state: &State,
+    settled: bool,
+) -> Result<(DeletePrepared, Observed), OperationError> {
     let begun = env.clock.now();
     let scope = Scope::Uid(state.uid.clone());
     let cloud = opened.cloud.as_ref();
@@ -167,7 +176,7 @@ pub async fn apply_delete(
     stop: CancellationToken,
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
-    let before = open(env, name).await?;
+    let before = open(env, name, purge).await?;
     let lock = before.store.acquire(&env.owner()).await?;
     let result = locked(env, name, purge, events, stop, on_plan).await;
     let released = lock.release().await;
@@ -185,7 +194,7 @@ async fn locked(
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
     let begun = env.clock.now();
-    let mut opened = open(env, name).await?;
+    let mut opened = open(env, name, purge).await?;
     let recorder = opened.held.take().map(|held| Arc::new(Recorder::new(opened.store.clone(), held)));
     let record: Arc<dyn Record> = match &recorder {
         Some(recorder) => Arc::clone(recorder) as Arc<dyn Record>,

@@ -14,8 +14,8 @@ use crate::cloud::{Calls, Cloud, Scope};
 use crate::cluster::{Cluster, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
-use crate::operation::session::{Env, same_account};
 use crate::operation::OperationError;
+use crate::operation::session::{Env, same_account};
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
@@ -283,7 +283,13 @@ fn unreachable_outcome() -> Outcome {
     Outcome::default()
 }
 
-fn world(env: &Env, opened: &Opened, recorder: Arc<Recorder>, events: &Sink, stop: &CancellationToken) -> (Arc<World>, Arc<Recorder>) {
+fn world(
+    env: &Env,
+    opened: &Opened,
+    recorder: Arc<Recorder>,
+    events: &Sink,
+    stop: &CancellationToken,
+) -> (Arc<World>, Arc<Recorder>) {
     let world = World {
         cloud: Arc::clone(&opened.cloud),
         nodes: (env.nodes)(Arc::clone(&opened.cloud)),
@@ -361,7 +367,8 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
 /// that a crash cannot leave half of them.
 pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
     const NAME: &str = "pki.json";
-    let failed = |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
+    let failed =
+        |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
     let stored = match store.secret(NAME).await? {
         Some(stored) => stored,
         None => {
