@@ -113,7 +113,9 @@ fn sh(args: &[&str], script: &str) -> (bool, Vec<u8>) {
 fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
     let discovery = Discovery { token: Secret::new("abcdef.0123456789abcdef"), ca_cert_hash: "sha256:00".into() };
     let mut scripts = String::new();
-    for task in [NodeTask::Prepare, NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Drain] {
+    for task in
+        [NodeTask::Prepare, NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Drain, NodeTask::Forget]
+    {
         for step in steps::steps(task, place, pki, None)? {
             scripts += match &step.work {
                 steps::Work::Registered { .. } => "",

@@ -5,6 +5,7 @@ mod cause;
 mod clean;
 pub mod console;
 pub mod facts;
+mod failure;
 pub mod fake;
 #[cfg(test)]
 mod hostile;
@@ -13,11 +14,13 @@ pub mod kubeadm;
 mod line;
 mod nodes;
 pub mod pki;
+mod registered;
 mod render;
 mod run;
 pub mod ssh;
 mod steps;
 mod template;
+mod unit;
 mod user_data;
 
 pub use bundle::Bundle;

@@ -9,10 +9,11 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::bundle::Bundle;
 use super::console::wait_for_host_keys;
-use super::kubeadm::Place;
+use super::failure::Failure;
 use super::inspect::Query;
+use super::kubeadm::Place;
 use super::line::{Line, ROOT};
-use super::run::{Failure, Run};
+use super::run::Run;
 use super::ssh::{Known, Limits, Login, SshError, Target};
 use super::{Consoles, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::{Clock, Ids};

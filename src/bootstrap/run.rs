@@ -7,68 +7,22 @@ use serde_json::json;
 
 use super::bundle::Bundle;
 use super::facts::{Facts, judge};
+use super::failure::Failure;
 use super::kubeadm::{Discovery, Place};
 use super::line::{Line, PROBE, ROOT, UNPACK};
 use super::ssh::{Output, SshError, Stdin};
 use super::steps::{self, Step, Work};
 use super::template::render;
-use super::{Events, Machine, NodeError, NodeEvent, NodeTask, Pki, cause, clean, pki};
+use super::{Events, Machine, NodeEvent, NodeTask, Pki, cause, clean, pki};
 use crate::clock::{Clock, Ids};
 use crate::cluster::Packages;
 use crate::secret::Secret;
 
 /// Time that a script of a few lines may take, a slow machine included.
-const SHORT: Duration = Duration::from_secs(60);
-/// How often a unit that vanished (a reboot, a kill) is started again.
-const RESTARTS: u32 = 2;
+pub(super) const SHORT: Duration = Duration::from_secs(60);
 /// How often an upload that was cut off is begun again.
 const UPLOADS: u32 = 3;
 const LINES_SHOWN: usize = 12;
-
-/// Why a task stopped; what only the caller knows is added by [`Failure::into_error`].
-#[derive(Clone, Debug, Default)]
-pub(super) struct Failure {
-    pub step: String,
-    pub command: Option<String>,
-    pub exit: Option<i32>,
-    pub stderr: Vec<String>,
-    pub log: Vec<String>,
-    pub cause: String,
-    pub retryable: bool,
-}
-
-impl Failure {
-    pub fn plain(cause: String) -> Self {
-        Self::at("plan", cause)
-    }
-
-    pub fn at(step: &str, cause: String) -> Self {
-        Self { step: step.into(), cause, ..Self::default() }
-    }
-
-    pub fn into_error(self, task: NodeTask, slot: &str, address: String, seconds: u64) -> NodeError {
-        let left = match task {
-            NodeTask::Prepare => "the machine is up, not joined",
-            NodeTask::Init => "the machine is up; the cluster has no API server yet",
-            NodeTask::JoinControlPlane | NodeTask::JoinWorker => "the machine is up, not fully joined",
-            NodeTask::Forget => "the Node object of a machine that is gone is still there",
-            NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",
-        };
-        NodeError {
-            slot: slot.into(),
-            address,
-            step: self.step,
-            command: self.command,
-            exit: self.exit,
-            stderr: self.stderr,
-            log: self.log,
-            cause: self.cause,
-            left: left.into(),
-            retryable: self.retryable,
-            seconds,
-        }
-    }
-}
 
 /// One task on one machine.
 pub(super) struct Run<'a> {
@@ -200,7 +154,7 @@ impl<'a> Run<'a> {
     }
 
     /// A script on a ready control plane; gives its stdout. The fence of that machine is not touched: it only asks the API.
-    async fn on_control_plane(&self, step: &Step, body: &str) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn on_control_plane(&self, step: &Step, body: &str) -> Result<Vec<u8>, Failure> {
         let (_, line) = self.control_line()?;
         let script = self.prelude(step)? + body + "\nmain </dev/null\n";
         let output = line.script(ROOT, &script, step.limit.min(2 * SHORT), &self.waiting()).await?;
@@ -267,94 +221,7 @@ impl<'a> Run<'a> {
         joined
     }
 
-    /// Starts a unit, or finds it running, and follows it to its end over as many connections as it takes.
-    async fn unit(&mut self, line: &Line, step: &Step, before: &Secret, body: &str, fence: bool) -> Result<(), Failure> {
-        let unit = format!("kubewright-{}-{}", step.name, step.hash);
-        let fence = if fence { "yes" } else { "no" };
-        let deadline = self.after(step.limit);
-        let program = self.prelude_for_unit(step)? + body + &self.part("unit", json!({"unit": unit, "fence": fence}))?;
-        let poll = self.part("poll", json!({"unit": unit}))?;
-        for _ in 0..=RESTARTS {
-            let values = json!({"unit": unit, "attempt": self.ids.fresh(), "fence": fence, "script": program});
-            let launch = self.prelude(step)? + before.expose() + &self.part("launch", values)?;
-            let output = line.script(ROOT, &launch, 6 * SHORT, &self.waiting()).await?;
-            self.judge_output(line, step, &output).await?;
-            self.take &= fence == "no";
-            loop {
-                let output = line.script(ROOT, &poll, SHORT, &self.waiting()).await?;
-                let said = String::from_utf8_lossy(&output.stdout).into_owned();
-                let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
-                match first.split_once(' ').unwrap_or((first, "")) {
-                    ("done", status) => {
-                        let output = Output { status: status.parse().ok(), stdout: rest.into(), stderr: output.stderr };
-                        return self.judge_output(line, step, &output).await;
-                    }
-                    ("running", _) => self.tell_progress(rest),
-                    ("gone", _) => break,
-                    _ => return Err(self.explain(step.name, step.command, &output, Vec::new())),
-                }
-                if self.clock.now() > deadline {
-                    let minutes = step.limit.as_secs() / 60;
-                    let log = self.logs(line).await;
-                    let cause = cause::guess(&log).map(|cause| format!(": {cause}")).unwrap_or_default();
-                    let cause = format!("not done after {minutes} minutes{cause}; it still runs on the node as unit {unit}");
-                    return Err(Failure { log, command: step.command.map(Into::into), ..Failure::at(step.name, cause) });
-                }
-            }
-            (self.events)(NodeEvent::Warning(format!(
-                "step {} vanished from the node (a reboot?); starting it again",
-                step.name
-            )));
-        }
-        Err(Failure::at(
-            step.name,
-            format!("unit {unit} vanished from the node {} times: does the machine reboot?", RESTARTS + 1),
-        ))
-    }
-
-    fn tell_progress(&self, said: &str) {
-        if let Some(line) = clean::last_lines(said.as_bytes(), 1, &[]).pop() {
-            (self.events)(NodeEvent::Waiting(line));
-        }
-    }
-
-    /// Waits until the API knows the Node, and until it is Ready if it can become so.
-    async fn registered(&self, step: &Step, ready: bool) -> Result<(), Failure> {
-        let body = self.part("node", json!({"node": self.place.machine.instance}))?;
-        let deadline = self.after(step.limit);
-        let mut pause = Duration::from_millis(200);
-        loop {
-            let state = match self.on_control_plane(step, &body).await {
-                Ok(json) => NodeState::read(&json),
-                Err(failure) if failure.retryable => return Err(failure),
-                Err(failure) => {
-                    NodeState { why: failure.stderr.last().cloned().unwrap_or(failure.cause), ..NodeState::default() }
-                }
-            };
-            if state.registered && (state.ready || !ready) {
-                return Ok(());
-            }
-            if self.clock.now() > deadline {
-                let log = match self.line {
-                    Some(line) => self.logs(line).await,
-                    None => Vec::new(),
-                };
-                let what = if state.registered { "the Node is registered but not Ready" } else { "the Node does not register" };
-                let cause = cause::guess(&log).unwrap_or(state.why);
-                return Err(Failure {
-                    log,
-                    ..Failure::at(step.name, format!("{what} after {} minutes: {cause}", step.limit.as_secs() / 60))
-                });
-            }
-            (self.events)(NodeEvent::Waiting(
-                if state.registered { "the Node to be Ready" } else { "the Node to register" }.into(),
-            ));
-            self.clock.wait(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    async fn judge_output(&self, line: &Line, step: &Step, output: &Output) -> Result<(), Failure> {
+    pub(super) async fn judge_output(&self, line: &Line, step: &Step, output: &Output) -> Result<(), Failure> {
         if output.status == Some(0) {
             return Ok(());
         }
@@ -363,7 +230,7 @@ impl<'a> Run<'a> {
     }
 
     /// Telling lines of the node's logs; nothing if they cannot be had.
-    async fn logs(&self, line: &Line) -> Vec<String> {
+    pub(super) async fn logs(&self, line: &Line) -> Vec<String> {
         let Ok(script) = render("steps/diagnose.sh.j2", json!({})) else { return Vec::new() };
         match line.script(ROOT, &script, SHORT, &self.waiting()).await {
             Ok(output) => clean::last_lines(&output.stdout, 6, &self.secrets()),
@@ -371,7 +238,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn explain(&self, step: &str, command: Option<&str>, output: &Output, log: Vec<String>) -> Failure {
+    pub(super) fn explain(&self, step: &str, command: Option<&str>, output: &Output, log: Vec<String>) -> Failure {
         let secrets = self.secrets();
         let mut stderr = clean::last_lines(&output.stderr, LINES_SHOWN, &secrets);
         if stderr.is_empty() {
@@ -389,7 +256,7 @@ impl<'a> Run<'a> {
         vec![self.pki.ca_key.clone(), self.pki.etcd_ca_key.clone(), self.pki.front_proxy_ca_key.clone(), self.pki.sa_key.clone()]
     }
 
-    fn waiting(&self) -> impl Fn(String) + Send + Sync + use<> {
+    pub(super) fn waiting(&self) -> impl Fn(String) + Send + Sync + use<> {
         let events = self.events.clone();
         move |text| events(NodeEvent::Waiting(text))
     }
@@ -406,49 +273,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn after(&self, duration: Duration) -> Timestamp {
+    pub(super) fn after(&self, duration: Duration) -> Timestamp {
         let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
         self.clock.now().checked_add(duration).unwrap_or(Timestamp::MAX)
     }
 
-    fn part(&self, name: &str, values: serde_json::Value) -> Result<String, Failure> {
+    pub(super) fn part(&self, name: &str, values: serde_json::Value) -> Result<String, Failure> {
         render(&format!("steps/{name}.sh.j2"), values).map_err(Failure::plain)
     }
 
     /// What every script begins with.
-    fn prelude(&self, step: &Step) -> Result<String, Failure> {
+    pub(super) fn prelude(&self, step: &Step) -> Result<String, Failure> {
         self.prelude_with(step, self.take)
     }
 
     /// A unit never takes the fence: the script that launches it did.
-    fn prelude_for_unit(&self, step: &Step) -> Result<String, Failure> {
+    pub(super) fn prelude_for_unit(&self, step: &Step) -> Result<String, Failure> {
         self.prelude_with(step, false)
     }
 
     fn prelude_with(&self, step: &Step, take: bool) -> Result<String, Failure> {
         let take = if take { "yes" } else { "no" };
         self.part("prelude", json!({"step": step.name, "hash": step.hash, "run": self.run, "take": take}))
-    }
-}
-
-#[derive(Default)]
-struct NodeState {
-    registered: bool,
-    ready: bool,
-    why: String,
-}
-
-impl NodeState {
-    fn read(json: &[u8]) -> Self {
-        let node: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
-        let conditions = node.pointer("/status/conditions").and_then(|list| list.as_array()).cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"));
-        let text = |name: &str| ready.and_then(|ready| ready.get(name)).and_then(|text| text.as_str()).unwrap_or_default();
-        Self {
-            registered: node.pointer("/metadata/name").is_some(),
-            ready: text("status") == "True",
-            why: clean::line(text("message")),
-        }
     }
 }
 

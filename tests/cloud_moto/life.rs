@@ -179,7 +179,7 @@ async fn groups(script: &mut Script<'_>, vpc: &str) -> [String; 2] {
     script.change("authorize", authorize(&rules, false)).await;
     script.change("authorize again", authorize(&rules[1..2], false)).await;
     let stranger = rule(Protocol::All, None, Peer::Foreign("sg-0123456789abcdef0".into()), "");
-    script.change("authorize a group that is not there", authorize(&[stranger.clone()], false)).await;
+    script.change("authorize a group that is not there", authorize(std::slice::from_ref(&stranger), false)).await;
     // Where it was accepted.
     let _ = script.cloud.change(&revoke(&[stranger], false)).await;
     let everything = [Rule { egress: true, ..rule(Protocol::All, None, Peer::Cidr("0.0.0.0/0".parse().unwrap()), "") }];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 
-use crate::apply::Event;
+use crate::apply::{Event, Failure};
 use crate::bootstrap::NodeEvent;
 use crate::cli::render::words;
 use crate::cli::text::{Ink, Span, count, cut, duration, ink};
@@ -36,6 +36,7 @@ pub struct Board {
 struct Task {
     doing: String,
     since: Timestamp,
+    /// Name, index from 0, number of steps.
     step: Option<(String, usize, usize)>,
     waiting: Option<String>,
 }
@@ -80,7 +81,10 @@ impl Board {
             }
             Event::ActionFailed { action, failure } => {
                 self.end(action);
-                let what = failure.to_string();
+                let what = match failure {
+                    Failure::Node(error) => format!("step `{}`: {}", error.step, error.cause),
+                    other => other.to_string(),
+                };
                 let first = what.lines().next().unwrap_or_default().to_owned();
                 vec![fact(vec![(ink(Ink::Bad, "failed"), 8), (words::subject(action).into(), 38), (first.into(), 0)])]
             }
@@ -116,7 +120,7 @@ impl Board {
                     task.waiting = None;
                 }
                 self.told.remove(slot);
-                vec![pipe_only(slot, format!("step {step} ({index} of {total})"))]
+                vec![pipe_only(slot, format!("step {step} ({} of {total})", index + 1))]
             }
             NodeEvent::StepDone { .. } => {
                 if let Some(task) = task {
@@ -171,7 +175,7 @@ impl Task {
             None => format!(" {}", self.doing),
         };
         if let Some((step, index, total)) = &self.step {
-            text.push_str(&format!("  {} {step} {index}/{total}", bar(*index, *total)));
+            text.push_str(&format!("  {} {step} {}/{total}", bar(*index, *total), index + 1));
         }
         if let Some(waiting) = &self.waiting {
             text.push_str(&format!("  {waiting}"));

@@ -51,12 +51,12 @@ fn a_node_shows_its_step_and_what_it_waits_for() {
     let mut board = Board::default();
     board.take(&Event::ActionStarted(action("prepare nodes-us-east-1a-1")), at(0));
     let node = |event| Event::Node { slot: "nodes-us-east-1a-1".into(), event };
-    let step = NodeEvent::StepStarted { step: "packages".into(), index: 2, total: 5 };
+    let step = NodeEvent::StepStarted { step: "packages".into(), index: 1, total: 5 };
     let facts = board.take(&node(step), at(10));
     assert!(facts.iter().all(|fact| fact.pipe_only), "the live line says it");
     assert_eq!(text(&facts), " nodes-us-east-1a-1  step packages (2 of 5)\n");
     board.take(&node(NodeEvent::Waiting("kubelet".into())), at(11));
-    assert_eq!(live(&board, 81), " nodes-us-east-1a-1  preparing  [####      ] packages 2/5  kubelet        1:21\n");
+    assert_eq!(live(&board, 81), " nodes-us-east-1a-1  preparing  [##        ] packages 2/5  kubelet        1:21\n");
 }
 
 #[test]

@@ -149,7 +149,8 @@ impl Entry<'_> {
     /// Lines below the entry.
     fn inside(&self, middle: &str, whole: bool) -> Vec<String> {
         match self.verb {
-            Verb::Delete => vec![],
+            // Of what has an AWS id, that is enough.
+            Verb::Delete if !middle.is_empty() => vec![],
             Verb::Create if self.request().is_some() => vec![],
             Verb::Create if matches!(self.resource, ResourceId::SecurityGroup(_)) => self.new_rules(whole),
             _ => self.details().into_iter().filter(|detail| *detail != middle).map(str::to_owned).collect(),

@@ -29,14 +29,18 @@ pub fn applied(report: &Report, width: usize) -> Page {
     if parts.is_empty() {
         parts.push("nothing changed in the account".into());
     }
-    let mut text = format!(" in {}: {}.", duration(report.seconds), parts.join(", "));
-    text.push_str(&unfinished(&report.outcome));
+    let did = format!(" in {}: {}.", duration(report.seconds), parts.join(", "));
     let (ready, total) = report.joined;
-    text.push_str(&format!(" {ready} of {} Ready. {}.", count(total, "node"), calls(report.calls)));
-    page.flow(0, 2, vec![begun, text.into()]);
+    let stands = format!("{ready} of {} Ready. {}.", count(total, "node"), calls(report.calls));
+    if report.outcome.is_complete() {
+        page.flow(0, 2, vec![begun, format!("{did} {stands}").into()]);
+    } else {
+        page.flow(0, 2, vec![begun, format!("{did}{}", unfinished(&report.outcome)).into()]);
+        page.flow(0, 2, vec![stands.into()]);
+    }
     if report.phases.len() > 1 {
         let phases: Vec<String> = report.phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
-        page.flow(0, 2, vec![ink(Ink::Faint, format!("Of this: {}.", phases.join(", ")))]);
+        page.flow(0, 2, vec![ink(Ink::Faint, format!("Phases: {}.", phases.join(", ")))]);
     }
     page
 }
@@ -111,9 +115,48 @@ pub fn left_behind(report: &DeleteReport) -> Option<Trouble> {
     Some(trouble.next("run the same command again"))
 }
 
-/// `Next:  kubewright validate demo.k8s.example.com`
+/// `Next:  kubewright validate demo.k8s.example.com`. A command is never broken over two lines: it is there to be copied.
 pub fn next(page: &mut Page, label: &str, command: &str, remark: Option<&str>) {
-    let mut spans = vec![Span::from(format!("{label}  ")), ink(Ink::Strong, command)];
-    spans.extend(remark.map(|remark| ink(Ink::Faint, format!("      ({remark})"))));
-    page.flow(0, 2, spans);
+    let typed = ink(Ink::Strong, command);
+    let label = Span::from(label);
+    let fits = label.width() + 2 + typed.width() <= page.width;
+    let mut used = typed.width() + 2;
+    let mut line = vec![Span::from("  "), typed];
+    if fits {
+        used += label.width();
+        line.insert(0, label);
+    } else {
+        page.line(vec![label]);
+    }
+    let remark = remark.map(|remark| ink(Ink::Faint, format!("({remark})")));
+    match remark {
+        Some(remark) if used + 6 + remark.width() <= page.width => {
+            line.extend(["      ".into(), remark]);
+            page.line(line);
+        }
+        remark => {
+            page.line(line);
+            if let Some(remark) = remark {
+                page.flow(2, 3, vec![remark]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_type_is_never_wrapped() {
+        let long = format!("kubewright update -f {}/demo.toml --yes", "deep/".repeat(20));
+        for width in 40..140 {
+            let mut page = Page::new(width);
+            next(&mut page, "Nothing was changed. To apply:", &long, Some("goes on where this one stopped"));
+            assert!(page.plain().lines().any(|line| line.trim_start().ends_with(&long)), "{}", page.plain());
+        }
+        let mut page = Page::new(80);
+        next(&mut page, "Next:", "kubewright validate demo", Some("soon"));
+        assert_eq!(page.plain(), "Next:  kubewright validate demo      (soon)\n");
+    }
 }

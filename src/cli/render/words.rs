@@ -25,6 +25,7 @@ pub fn resource(id: &ResourceId) -> String {
 /// What an action works on: a resource, or a node.
 pub fn subject(action: &Action) -> String {
     match &action.work {
+        Work::Node { task: NodeTask::Init, slot, .. } => format!("cluster on {slot}"),
         Work::Node { slot, .. } => format!("node {slot}"),
         Work::Calls(_) => resource(&action.resource),
     }

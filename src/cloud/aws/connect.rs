@@ -78,11 +78,13 @@ pub async fn connect(region: Option<&str>) -> Result<Connection, CloudError> {
 }
 
 fn no_credentials(code: &str, why: &str) -> CloudError {
+    // A profile that is misspelt or incomplete looks like none at all to the SDK.
+    let profile = std::env::var("AWS_PROFILE").map(|name| format!(" in profile `{name}`")).unwrap_or_default();
     CloudError {
         class: ErrorClass::Credentials,
         action: "credentials".to_owned(),
         code: code.to_owned(),
-        message: format!("no AWS credentials: {}; set AWS_PROFILE, or log in with `aws sso login`", neutral(why)),
+        message: neutral(&format!("no AWS credentials{profile}: {why}; set AWS_PROFILE, or log in with `aws sso login`")),
         request_id: None,
     }
 }

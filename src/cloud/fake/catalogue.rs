@@ -78,14 +78,15 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
         let mut any = false;
         for (n, here) in reached.iter().enumerate() {
             any |= here;
-            if wanted == '*' {
-                if let Some(slot) = next.get_mut(n) {
-                    *slot = any;
-                }
-            } else if *here && text.get(n).is_some_and(|c| wanted == '?' || wanted == *c) {
-                if let Some(slot) = next.get_mut(n + 1) {
-                    *slot = true;
-                }
+            let step = *here && text.get(n).is_some_and(|c| wanted == '?' || wanted == *c);
+            let slot = match wanted {
+                '*' if any => next.get_mut(n),
+                '*' => None,
+                _ if step => next.get_mut(n + 1),
+                _ => None,
+            };
+            if let Some(slot) = slot {
+                *slot = true;
             }
         }
         reached = next;

@@ -1,0 +1,48 @@
+//! Why a task stopped, before it is known of which machine.
+
+use super::{NodeError, NodeTask};
+
+/// Why a task stopped; what only the caller knows is added by [`Failure::into_error`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failure {
+    pub step: String,
+    pub command: Option<String>,
+    pub exit: Option<i32>,
+    pub stderr: Vec<String>,
+    pub log: Vec<String>,
+    pub cause: String,
+    pub retryable: bool,
+}
+
+impl Failure {
+    pub fn plain(cause: String) -> Self {
+        Self::at("plan", cause)
+    }
+
+    pub fn at(step: &str, cause: String) -> Self {
+        Self { step: step.into(), cause, ..Self::default() }
+    }
+
+    pub fn into_error(self, task: NodeTask, slot: &str, address: String, seconds: u64) -> NodeError {
+        let left = match task {
+            NodeTask::Prepare => "the machine is up, not joined",
+            NodeTask::Init => "the machine is up; the cluster has no API server yet",
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker => "the machine is up, not fully joined",
+            NodeTask::Forget => "the Node object of a machine that is gone is still there",
+            NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",
+        };
+        NodeError {
+            slot: slot.into(),
+            address,
+            step: self.step,
+            command: self.command,
+            exit: self.exit,
+            stderr: self.stderr,
+            log: self.log,
+            cause: self.cause,
+            left: left.into(),
+            retryable: self.retryable,
+            seconds,
+        }
+    }
+}
