@@ -47,6 +47,11 @@ pub fn sources(folder: &str) -> Vec<Source> {
 fn is_for_tests(path: &std::path::Path, stem: &str) -> bool {
     let declared = format!("mod {stem};");
     let folder = path.parent().unwrap_or(path);
+    // A folder of tests is declared as a whole.
+    let home = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if folder.components().count() > 1 && is_for_tests(folder, home) {
+        return true;
+    }
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let by_path = format!("#[cfg(test)]\n#[path = \"{file}\"]\nmod ");
     let beside = std::fs::read_dir(crate::root().join(folder)).into_iter().flatten().flatten().map(|entry| entry.path());

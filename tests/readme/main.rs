@@ -214,5 +214,9 @@ fn policy() -> Result<(), String> {
         std::fs::write(&path, text).map_err(|error| error.to_string())?;
     }
     let found: Value = serde_json::from_str(&read(&path)).map_err(|error| error.to_string())?;
-    if found == wanted { Ok(()) } else { Err("clusters/iam-policy.json is out of date; KUBEWRIGHT_WRITE=1 writes it anew".into()) }
+    if found == wanted {
+        Ok(())
+    } else {
+        Err("clusters/iam-policy.json is out of date; KUBEWRIGHT_WRITE=1 writes it anew".into())
+    }
 }
