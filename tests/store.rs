@@ -28,8 +28,8 @@ fn main() -> ExitCode {
         return folder::task(&task);
     }
     let mut trials: Vec<Trial> = Vec::new();
-    conformance::add(&mut trials, "memory", rig::memory);
-    conformance::add(&mut trials, "file", rig::file);
+    conformance::add(&mut trials, "memory", || Box::pin(async { rig::memory() }));
+    conformance::add(&mut trials, "file", || Box::pin(async { rig::file() }));
     match s3::endpoint() {
         Some(_) => conformance::add(&mut trials, "s3", s3::bucket),
         None => eprintln!("not run: store::s3::*; they need the lab (KUBEWRIGHT_TEST_S3_ENDPOINT or AWS_ENDPOINT_URL)"),

@@ -5,8 +5,8 @@ use super::{NodeError, NodeTask};
 /// Why a task stopped; what only the caller knows is added by [`Failure::into_error`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failure {
-    pub step: String,
-    pub command: Option<String>,
+    pub step: &'static str,
+    pub command: Option<&'static str>,
     pub exit: Option<i32>,
     pub stderr: Vec<String>,
     pub log: Vec<String>,
@@ -19,8 +19,8 @@ impl Failure {
         Self::at("plan", cause)
     }
 
-    pub fn at(step: &str, cause: String) -> Self {
-        Self { step: step.into(), cause, ..Self::default() }
+    pub fn at(step: &'static str, cause: String) -> Self {
+        Self { step, cause, ..Self::default() }
     }
 
     pub fn into_error(self, task: NodeTask, slot: &str, address: String, seconds: u64) -> NodeError {
@@ -34,8 +34,8 @@ impl Failure {
         NodeError {
             slot: slot.into(),
             address,
-            step: self.step,
-            command: self.command,
+            step: self.step.into(),
+            command: self.command.map(Into::into),
             exit: self.exit,
             stderr: self.stderr,
             log: self.log,

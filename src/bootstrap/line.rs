@@ -52,6 +52,25 @@ impl Line {
         Ok(self.connection(waiting).await?.connection.host_key().to_string())
     }
 
+    /// One attempt to connect, without waiting for a machine that boots.
+    pub async fn try_open(&self) -> Result<(), SshError> {
+        let mut slot = self.open.lock().await;
+        if slot.as_ref().is_none_or(|open| !open.connection.is_open()) {
+            *slot = None;
+            let permit = self.permit().await;
+            let connection = Arc::new(Connection::open(self.target.clone(), self.limits).await?);
+            *slot = Some(Open { connection, _permit: permit });
+        }
+        Ok(())
+    }
+
+    async fn permit(&self) -> Option<Arc<OwnedSemaphorePermit>> {
+        match &self.permits {
+            Some(permits) => permits.clone().acquire_owned().await.ok().map(Arc::new),
+            None => None,
+        }
+    }
+
     /// One attempt at a command. A lost connection is an error here: only the caller knows whether to repeat.
     pub async fn call(
         &self,
@@ -96,10 +115,7 @@ impl Line {
         }
         // The permit of a connection that was lost goes back first, or a bastion's last one would be waited for forever.
         *slot = None;
-        let permit = match &self.permits {
-            Some(permits) => permits.clone().acquire_owned().await.ok().map(Arc::new),
-            None => None,
-        };
+        let permit = self.permit().await;
         let deadline = self.after(BOOT_LIMIT);
         let mut pause = FIRST_PAUSE;
         loop {

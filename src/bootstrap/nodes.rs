@@ -168,6 +168,8 @@ impl SshNodes {
 
     async fn question(&self, query: Query, machine: &Machine, fleet: &Fleet) -> Result<String, Failure> {
         let line = self.line(fleet, machine, &silent()).await?;
+        // A machine that is down is an answer too: nobody waits for it to boot here.
+        line.try_open().await?;
         let output = line.script(ROOT, question(query), QUESTION_LIMIT, &|_| {}).await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status == Some(0) {
@@ -177,17 +179,27 @@ impl SshNodes {
         Err(Failure { exit: output.status, ..Failure::at("ask", said) })
     }
 
+    /// A ready control plane that can be reached; where none can, the first one is waited for.
+    async fn control<'a>(&self, fleet: &'a Fleet, machine: &Machine) -> Result<(&'a Machine, Arc<Line>), Failure> {
+        let others = fleet.ready_control_planes.iter().filter_map(|slot| fleet.machines.get(slot));
+        let others: Vec<&Machine> = others.filter(|other| other.instance != machine.instance).collect();
+        let [first, rest @ ..] = others.as_slice() else {
+            return Err(Failure::plain("no control plane is ready, so nobody can be asked".into()));
+        };
+        if !rest.is_empty() {
+            for other in &others {
+                let line = self.line(fleet, other, &silent()).await?;
+                if line.try_open().await.is_ok() {
+                    return Ok((other, line));
+                }
+            }
+        }
+        Ok((first, self.line(fleet, first, &silent()).await?))
+    }
+
     async fn attempt(&self, task: NodeTask, machine: &Machine, fleet: &Fleet, events: &Events) -> Result<(), Failure> {
         let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
         let place = Place { cluster: &fleet.cluster, group, machine };
-        let ready = fleet.ready_control_planes.iter().filter_map(|slot| fleet.machines.get(slot));
-        let control = match task {
-            NodeTask::Prepare | NodeTask::Init => None,
-            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain | NodeTask::Forget => {
-                let none = || Failure::plain("no control plane is ready, so nobody can be asked".into());
-                Some(ready.into_iter().find(|other| other.instance != machine.instance).ok_or_else(none)?)
-            }
-        };
         let bundle = async {
             match task {
                 NodeTask::Prepare if group.role != Role::Bastion => self.bundle(fleet).await,
@@ -202,9 +214,11 @@ impl SshNodes {
         };
         // The bundle is read while the machine boots.
         let (bundle, line) = tokio::try_join!(bundle, line)?;
-        let control = match control {
-            Some(other) => Some((other, self.line(fleet, other, &silent()).await?)),
-            None => None,
+        let control = match task {
+            NodeTask::Prepare | NodeTask::Init => None,
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain | NodeTask::Forget => {
+                Some(self.control(fleet, machine).await?)
+            }
         };
         let mut run = Run {
             clock: &*self.clock,

@@ -58,7 +58,7 @@ impl<'a> Run<'a> {
             let skipped = done(&facts, step);
             if !skipped {
                 (self.events)(NodeEvent::StepStarted { step: step.name.into(), index, total });
-                self.step(step, &facts).await.map_err(|failure| Failure { step: step.name.into(), ..failure })?;
+                self.step(step, &facts).await.map_err(|failure| Failure { step: step.name, ..failure })?;
             }
             (self.events)(NodeEvent::StepDone { step: step.name.into(), skipped });
         }
@@ -238,7 +238,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn explain(&self, step: &str, command: Option<&str>, output: &Output, log: Vec<String>) -> Failure {
+    pub(super) fn explain(
+        &self,
+        step: &'static str,
+        command: Option<&'static str>,
+        output: &Output,
+        log: Vec<String>,
+    ) -> Failure {
         let secrets = self.secrets();
         let mut stderr = clean::last_lines(&output.stderr, LINES_SHOWN, &secrets);
         if stderr.is_empty() {
@@ -249,7 +255,7 @@ impl<'a> Run<'a> {
             Some(status) => format!("it ended with {status} and said nothing"),
             None => "it was killed".into(),
         });
-        Failure { step: step.into(), command: command.map(Into::into), exit: output.status, stderr, log, cause, retryable: false }
+        Failure { step, command, exit: output.status, stderr, log, cause, retryable: false }
     }
 
     fn secrets(&self) -> Vec<Secret> {

@@ -52,7 +52,7 @@ impl Run<'_> {
                     let log = self.logs(line).await;
                     let cause = cause::guess(&log).map(|cause| format!(": {cause}")).unwrap_or_default();
                     let cause = format!("not done after {minutes} minutes{cause}; it still runs on the node as unit {unit}");
-                    return Err(Failure { log, command: step.command.map(Into::into), ..Failure::at(step.name, cause) });
+                    return Err(Failure { log, command: step.command, ..Failure::at(step.name, cause) });
                 }
             }
             (self.events)(NodeEvent::Warning(format!(

@@ -107,7 +107,7 @@ struct Inner {
     json_status: bool,
     /// Where lines that change are drawn; only on a terminal.
     live: Option<MultiProgress>,
-    bars: Mutex<Vec<ProgressBar>>,
+    bar: Mutex<Option<ProgressBar>>,
     /// Nobody reads the result any more.
     out_closed: AtomicBool,
     /// The result could not be written although somebody wants it.
@@ -128,7 +128,7 @@ impl Ui {
             height: streams.height,
             json_status: manners.json_status,
             live,
-            bars: Mutex::default(),
+            bar: Mutex::default(),
             out_closed: AtomicBool::new(false),
             out_lost: AtomicBool::new(false),
             clock,
@@ -192,27 +192,27 @@ impl Ui {
         }
     }
 
-    /// Draws these lines below everything else, in place of the ones before.
+    /// Draws these lines below everything else, in place of the ones before. One bar holds all of them, so that each change
+    /// is one write and nothing flickers.
     pub fn live(&self, lines: &[Vec<Span>]) {
         let Some(live) = &self.0.live else { return };
-        let mut bars = lock(&self.0.bars);
-        while bars.len() > lines.len() {
-            if let Some(bar) = bars.pop() {
+        let mut bar = lock(&self.0.bar);
+        if lines.is_empty() {
+            if let Some(bar) = bar.take() {
                 bar.finish_and_clear();
                 live.remove(&bar);
             }
+            return;
         }
-        for (n, line) in lines.iter().enumerate() {
-            if bars.len() <= n {
-                let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-                bars.push(live.add(ProgressBar::new_spinner().with_style(style)));
-            }
-            let text: String = line.iter().map(|span| painted(span, self.0.err_colour)).collect();
-            if let Some(bar) = bars.get(n)
-                && bar.message() != text
-            {
-                bar.set_message(text);
-            }
+        let painted: Vec<String> =
+            lines.iter().map(|line| line.iter().map(|span| painted(span, self.0.err_colour)).collect()).collect();
+        let text = painted.join("\n");
+        let bar = bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            live.add(ProgressBar::new_spinner().with_style(style))
+        });
+        if bar.message() != text {
+            bar.set_message(text);
         }
     }
 
@@ -241,7 +241,7 @@ impl Ui {
     /// Failures are ignored: there is nowhere left to report them.
     fn write_err(&self, text: &str) {
         match &self.0.live {
-            Some(live) if !lock(&self.0.bars).is_empty() => drop(live.println(text.trim_end_matches('\n'))),
+            Some(live) if lock(&self.0.bar).is_some() => drop(live.println(text.trim_end_matches('\n'))),
             _ => {
                 let mut err = lock(&self.0.err);
                 let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());

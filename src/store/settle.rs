@@ -123,16 +123,19 @@ impl Settler {
         }
     }
 
-    /// Removes an object that only grows obsolete, whatever its version.
+    /// Removes an object whatever its version.
     pub async fn discard(&self, key: &str) -> Result<(), StoreError> {
         let mut pauses = PAUSES.iter();
         loop {
-            match (self.objects.delete(key, Condition::Always).await, pauses.next()) {
-                (Ok(()), _) => return Ok(()),
-                (Err(ObjectError::Conflict { .. } | ObjectError::Ambiguous { .. }), Some(pause)) => {
-                    self.clock.wait(*pause).await;
-                }
-                (Err(error), _) => return Err(self.error(error)),
+            let error = match self.objects.delete(key, Condition::Always).await {
+                Ok(()) => return Ok(()),
+                Err(error @ (ObjectError::Conflict { .. } | ObjectError::Ambiguous { .. })) => error,
+                Err(error) => return Err(self.error(error)),
+            };
+            match (self.read(key).await?, pauses.next()) {
+                (None, _) => return Ok(()),
+                (Some(_), Some(pause)) => self.clock.wait(*pause).await,
+                (Some(_), None) => return Err(self.error(error)),
             }
         }
     }

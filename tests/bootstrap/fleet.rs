@@ -24,6 +24,7 @@ pub fn group(name: &str, role: Role, count: u32) -> InstanceGroup {
         tags: BTreeMap::new(),
         instance_profile: None,
         metadata_hop_limit: 1,
+        rolling_update: Default::default(),
     }
 }
 

@@ -46,9 +46,7 @@ fn bridge(link: &Link, mut channel: Channel, mut local: UnixStream, keepalive: D
     let mut out = Buffer::default();
     let mut back = Buffer::default();
     let mut asked = Instant::now();
-    loop {
-        let Ok(sent) = out.pass(&mut local, &mut channel) else { break };
-        let Ok(received) = back.pass(&mut channel, &mut local) else { break };
+    while let (Ok(sent), Ok(received)) = (out.pass(&mut local, &mut channel), back.pass(&mut channel, &mut local)) {
         if out.ended && out.is_empty() || back.ended && back.is_empty() || channel.eof() && back.is_empty() {
             break;
         }

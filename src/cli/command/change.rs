@@ -1,6 +1,7 @@
 //! `create cluster` and `update`: one flow, the first revision or a later one.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +11,7 @@ use crate::cli::render::plan::PlanView;
 use crate::cli::render::{json, outcome};
 use crate::cli::session::{Refusal, Session};
 use crate::cli::text::{Page, count};
-use crate::operation::{Env, Prepared, Report, UpdateRequest, apply_update, prepare_update};
+use crate::operation::{Env, OperationError, Prepared, Report, UpdateRequest, apply_update, prepare_update};
 use crate::report::{self, exit};
 
 pub async fn create(session: &Session<'_>, args: CreateArgs) -> Result<u8, Refusal> {
@@ -28,14 +29,13 @@ pub async fn create(session: &Session<'_>, args: CreateArgs) -> Result<u8, Refus
 pub async fn update(session: &Session<'_>, args: UpdateArgs) -> Result<u8, Refusal> {
     let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
     let spec = args.file.as_ref().map(|file| session.spec(file)).transpose()?;
-    let name = match &spec {
-        Some(_) => given.map(str::to_owned),
-        None => session.cluster(given),
-    };
-    let env = session.env().await?;
-    let shown = match (&name, &spec) {
-        (_, Some(spec)) => spec.cluster.name.clone(),
-        (name, None) => env.name(name.as_deref()).await?,
+    // `KUBEWRIGHT_CLUSTER` does not contradict a file that says its name itself.
+    let (name, shown) = match &spec {
+        Some(spec) => (given.map(str::to_owned), spec.cluster.name.clone()),
+        None => {
+            let name = session.env().await?.name(session.cluster(given).as_deref()).await?;
+            (Some(name.clone()), name)
+        }
     };
     let file = args.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
     let command = format!("kubewright update {shown}{file}");
@@ -107,7 +107,7 @@ async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, comman
     let again =
         format!("kubewright update {} --yes", planned.as_ref().map_or_else(|| name(request), |(plan, ..)| plan.cluster.clone()));
     let Some(done) = done else {
-        return Ok(stopped_at_once(session, &again));
+        return Ok(stopped_at_once(session, env, &name(request), &again).await);
     };
     let report = done?;
     let width = session.ui.width();
@@ -121,7 +121,6 @@ async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, comman
     Ok(report::exit_code(&report.outcome))
 }
 
-/// Names the cluster where a run ended before there was a plan.
 fn name(request: &UpdateRequest) -> String {
     match (&request.spec, &request.name) {
         (Some(spec), _) => spec.cluster.name.clone(),
@@ -143,10 +142,30 @@ fn next(session: &Session<'_>, report: &Report, again: &str, command: &str) {
     session.next("Next:", again, remark.as_deref());
 }
 
+/// How long the second interrupt may take to give the lock back.
+const GOODBYE: Duration = Duration::from_secs(3);
+
 /// The second interrupt: what was under way may or may not have happened, and the state knows what to ask AWS about.
-pub fn stopped_at_once(session: &Session<'_>, again: &str) -> u8 {
-    session.say("Stopped at once. Calls that were under way may have been carried out; the state lists them, and the next run settles them first.");
-    session.say("The lock is left behind and goes stale within minutes; kubewright lock break takes it away at once.");
-    session.next("Next:", again, Some("goes on where this run stopped"));
+pub async fn stopped_at_once(session: &Session<'_>, env: &Env, cluster: &str, again: &str) -> u8 {
+    session.say(
+        "Stopped at once. Calls that were under way may have been carried out; the state lists them, and the next run settles \
+         them first.",
+    );
+    match tokio::time::timeout(GOODBYE, give_back(env, cluster)).await {
+        Ok(Ok(())) => session.next("Next:", again, Some("goes on where this run stopped")),
+        Ok(Err(_)) | Err(_) => {
+            let command = format!("kubewright lock break {cluster} --yes");
+            session.next("Next:", &command, Some("the lock of this run is left behind; then update goes on"));
+        }
+    }
     exit::INTERRUPTED
+}
+
+/// Breaks the lock of this very process: its work is over, and what is still under way is fenced by the break.
+async fn give_back(env: &Env, cluster: &str) -> Result<(), OperationError> {
+    let store = env.store(cluster)?;
+    match store.lock_status().await? {
+        Some(held) if held.pid == env.pid && held.host == env.host => store.lock_break().await.map(drop).map_err(Into::into),
+        Some(_) | None => Ok(()),
+    }
 }

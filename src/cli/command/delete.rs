@@ -93,7 +93,7 @@ async fn apply(session: &Session<'_>, env: &Env, name: &str, purge: bool, comman
     let done = session.interruptible(&progress, &stop, work).await;
     progress.end();
     let Some(done) = done else {
-        return Ok(stopped_at_once(session, command));
+        return Ok(stopped_at_once(session, env, name, command).await);
     };
     let report = done?;
     let width = session.ui.width();

@@ -170,18 +170,18 @@ impl Task {
     fn line(&self, slot: Option<&str>, slots: usize, now: Timestamp, width: usize) -> Vec<Span> {
         let seconds = now.duration_since(self.since).as_secs().max(0);
         let clock = format!("{}:{:02}", seconds / 60, seconds % 60);
-        let mut text = match slot {
-            Some(slot) => format!(" {slot:<slots$}  {}", self.doing),
-            None => format!(" {}", self.doing),
+        let mut text = match (slot, &self.step) {
+            (Some(slot), Some((step, index, total))) => {
+                format!(" {slot:<slots$}  {step} {} {}/{total}", bar(*index, *total), index + 1)
+            }
+            (Some(slot), None) => format!(" {slot:<slots$}  {}", self.doing),
+            (None, _) => format!(" {}", self.doing),
         };
-        if let Some((step, index, total)) = &self.step {
-            text.push_str(&format!("  {} {step} {}/{total}", bar(*index, *total), index + 1));
-        }
         if let Some(waiting) = &self.waiting {
             text.push_str(&format!("  {waiting}"));
         }
         let room = width.saturating_sub(clock.len() + 3);
-        let text = cut(&Span::from(text).text().to_owned(), room);
+        let text = cut(Span::from(text).text(), room);
         let gap = (room - Span::from(&text).width()).min(72_usize.saturating_sub(Span::from(&text).width())) + 2;
         vec![text.into(), " ".repeat(gap).into(), ink(Ink::Faint, clock)]
     }
@@ -204,7 +204,7 @@ fn pipe_only(subject: &str, text: String) -> Fact {
 /// The answer to the first interrupt.
 pub fn stopping(in_flight: usize) -> Fact {
     let text = format!("finishing what is in flight ({}); press Ctrl-C again to stop now", count(in_flight, "action"));
-    fact(vec![(ink(Ink::Warn, "stopping"), 8), (text.into(), 0)])
+    fact(vec![(ink(Ink::Warn, text), 0)])
 }
 
 fn phase_words(phase: &str) -> Option<&'static str> {

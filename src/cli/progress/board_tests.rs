@@ -40,7 +40,7 @@ fn a_call_is_one_live_line_and_then_one_that_stays() {
     let waiting = Event::Waiting { action: action.id.clone(), what: "i-0f3c is pending".into() };
     assert_eq!(text(&board.take(&waiting, at(1))), " create instance/nodes-us-east-1a-1  waiting: i-0f3c is pending\n");
     assert_eq!(live(&board, 3), " creating instance nodes-us-east-1a-1  i-0f3c is pending                  0:03\n");
-    let done = board.take(&Event::ActionDone { action, aws_id: Some("i-0f3c".into()), seconds: 3.14 }, at(3));
+    let done = board.take(&Event::ActionDone { action, aws_id: Some("i-0f3c".into()), seconds: 3.12 }, at(3));
     assert_eq!(text(&done), " created   instance nodes-us-east-1a-1             i-0f3c                 3.1 s\n");
     assert_eq!(board.in_work(), 0);
     assert_eq!(live(&board, 4), "");
@@ -56,7 +56,7 @@ fn a_node_shows_its_step_and_what_it_waits_for() {
     assert!(facts.iter().all(|fact| fact.pipe_only), "the live line says it");
     assert_eq!(text(&facts), " nodes-us-east-1a-1  step packages (2 of 5)\n");
     board.take(&node(NodeEvent::Waiting("kubelet".into())), at(11));
-    assert_eq!(live(&board, 81), " nodes-us-east-1a-1  preparing  [##        ] packages 2/5  kubelet        1:21\n");
+    assert_eq!(live(&board, 81), " nodes-us-east-1a-1  packages [##        ] 2/5  kubelet                   1:21\n");
 }
 
 #[test]

@@ -94,10 +94,11 @@ impl Shown {
                 page.line(vec![dated(self.clock.as_ref(), &fact)]);
             }
         }
+        // Lines that ended go before the lines that stay are written: nothing is shown twice, even for a moment.
+        self.draw();
         if !page.is_empty() {
             self.ui.status(&page);
         }
-        self.draw();
     }
 
     fn draw(&self) {

@@ -22,7 +22,6 @@ use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use jiff::Timestamp;
 
 use crate::store::error::plain;
@@ -118,7 +117,7 @@ impl S3Objects {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let chain = || plain(&DisplayErrorContext(&error).to_string());
+        let chain = || causes(&error);
         let key = key.to_owned();
         let (answer, meta) = match &error {
             SdkError::ServiceError(answer) => (answer.raw(), answer.err().meta()),
@@ -175,7 +174,7 @@ impl Objects for S3Objects {
             let body = tokio::time::timeout(self.body, found.body.collect())
                 .await
                 .map_err(|_| Trouble::Error(unanswered("the content did not arrive in time".into())))?
-                .map_err(|error| Trouble::Error(unanswered(plain(&DisplayErrorContext(error).to_string()))))?;
+                .map_err(|error| Trouble::Error(unanswered(causes(&error))))?;
             match (tag, modified) {
                 (Some(tag), Some(modified)) => {
                     Ok(Some(Object { bytes: body.into_bytes().into(), version: Version(tag), modified }))
@@ -267,8 +266,23 @@ fn lacks(key: &str, header: &str) -> ObjectError {
     ObjectError::Failed { key: key.to_owned(), message: format!("the answer has no {header}: this is no S3 that can be used") }
 }
 
+fn sources<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The error and what caused it, on one line; causes that only repeat are left out.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in sources(error).map(|error| plain(&error.to_string())) {
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<CredentialsError>())
+    sources(error).any(|error| error.is::<CredentialsError>())
 }
 
 /// Notes the `Date` header of the last answer.
