@@ -44,6 +44,12 @@ pub fn sources(folder: &str) -> Vec<Source> {
     files(folder).into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")).map(Source::new).collect()
 }
 
+/// Everything that is compiled.
+pub fn all() -> Vec<Source> {
+    let folders = ["src", "tests", "benches", "lab/src", "lab/tests"];
+    folders.into_iter().filter(|folder| crate::root().join(folder).is_dir()).flat_map(sources).collect()
+}
+
 fn is_for_tests(path: &std::path::Path, stem: &str) -> bool {
     let declared = format!("mod {stem};");
     let folder = path.parent().unwrap_or(path);

@@ -2,21 +2,15 @@
 
 use std::path::Path;
 
-use crate::code::{positions, sources};
+use crate::code::{all, positions, sources};
 use crate::{files, none, read};
 
 #[test]
 fn nothing_ends_the_process_or_skips_the_compilers_checks() {
     let mut findings = Vec::new();
-    for source in ["src", "lab/src"].iter().flat_map(|folder| sources(folder)) {
+    for source in all() {
         for word in ["process::exit", "process::abort", "unsafe", "todo!", "unimplemented!", "dbg!", "mem::forget"] {
             findings.extend(source.places(&source.code, word).map(|place| format!("{place}: {word}")));
-        }
-    }
-    for source in sources("tests") {
-        for word in ["#[ignore", "unsafe", "todo!", "unimplemented!"] {
-            let hits = source.places(&source.code, word).map(|place| format!("{place}: {word}"));
-            findings.extend(hits);
         }
     }
     none(findings, "these are for nobody");
@@ -27,8 +21,7 @@ fn nothing_ends_the_process_or_skips_the_compilers_checks() {
 
 #[test]
 fn no_test_is_ignored() {
-    let all = ["src", "lab/src", "tests"].iter().flat_map(|folder| sources(folder));
-    let hits = all.flat_map(|source| source.places(&source.code, "#[ignore").collect::<Vec<_>>());
+    let hits = all().into_iter().flat_map(|source| source.places(&source.code, "#[ignore").collect::<Vec<_>>());
     none(hits.collect(), "a test that nobody runs proves nothing");
 }
 
@@ -49,7 +42,7 @@ fn nothing_that_is_read_can_make_the_program_panic() {
 fn names_say_what_a_thing_is() {
     let vague = ["manager", "context", "handler", "helper", "helpers", "util", "utils", "common", "data", "info", "misc"];
     let mut findings = Vec::new();
-    for source in ["src", "lab/src", "tests"].iter().flat_map(|folder| sources(folder)) {
+    for source in all() {
         for part in source.path.components() {
             let name = Path::new(part.as_os_str()).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             if vague.contains(&name) {
