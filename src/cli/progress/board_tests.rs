@@ -1,3 +1,5 @@
+//! The board on events in every order.
+
 use super::*;
 use crate::apply::Failure;
 use crate::bootstrap::NodeError;
