@@ -92,7 +92,6 @@ impl Lab {
             uid: UID.into(),
             settle: Duration::from_secs(60),
             node_limit: 32,
-            in_flight: Default::default(),
         });
         let user_data = cluster.groups.iter().map(|group| (group.name.clone(), "#cloud-config\n".into())).collect();
         Self { cloud, record, tasks, world, cluster, user_data }
@@ -426,7 +425,6 @@ fn fresh_stop(lab: &Lab) -> World {
         uid: UID.into(),
         settle: lab.world.settle,
         node_limit: 32,
-        in_flight: Default::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +13,7 @@ use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::OperationError;
 use crate::operation::session::{Env, same_account};
+use crate::plan::found::objects;
 use crate::plan::{Plan, delete};
 use crate::recorded::State;
 use crate::store::{ClusterStore, Held, Recorder};
@@ -97,32 +97,11 @@ async fn by_tags(env: &Env, cloud: &dyn Cloud, name: &str) -> Result<(String, St
 }
 
 fn uids(observed: &Observed) -> BTreeSet<String> {
-    let Observed {
-        vpcs,
-        subnets,
-        internet_gateways,
-        nat_gateways,
-        addresses,
-        route_tables,
-        security_groups,
-        key_pairs,
-        instances,
-        hosted_zones: _,
-        records: _,
-    } = observed;
-    let live = instances.iter().filter(|instance| instance.is_live());
-    let all = vpcs
-        .iter()
-        .map(|object| &object.tags)
-        .chain(subnets.iter().map(|object| &object.tags))
-        .chain(internet_gateways.iter().map(|object| &object.tags))
-        .chain(nat_gateways.iter().filter(|gateway| gateway.state != "deleted").map(|object| &object.tags))
-        .chain(addresses.iter().map(|object| &object.tags))
-        .chain(route_tables.iter().map(|object| &object.tags))
-        .chain(security_groups.iter().map(|object| &object.tags))
-        .chain(key_pairs.iter().map(|object| &object.tags))
-        .chain(live.map(|object| &object.tags));
-    all.filter_map(|of| of.get(tags::CLUSTER_UID).cloned()).collect()
+    objects(observed)
+        .into_iter()
+        .filter(|object| object.live())
+        .filter_map(|object| object.tags().get(tags::CLUSTER_UID).cloned())
+        .collect()
 }
 
 /// A state for a cluster that the store does not know; its model is never read.
@@ -211,7 +190,6 @@ async fn locked(
         uid: opened.state.uid.clone(),
         settle: env.settle,
         node_limit: env.node_limit,
-        in_flight: AtomicUsize::new(0),
     });
     // Only looked up: to send a create again would make what is about to be deleted.
     look_up(&world).await.map_err(OperationError::Unsettled)?;

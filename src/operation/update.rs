@@ -1,8 +1,8 @@
 //! Create and update: one operation, the first revision or a later one.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
@@ -257,7 +257,7 @@ async fn locked(
     let watcher = watch_lock(lock, stop.clone());
     let outcome = tokio::select! {
         outcome = run(&prepared.plan, Arc::clone(&world), Some(inputs), &prepared.observed) => outcome,
-        () = watcher => unreachable_outcome(),
+        never = watcher => match never {},
     };
     finish(&recorder, &prepared, &outcome).await?;
     let state = recorder.state();
@@ -273,14 +273,10 @@ async fn locked(
 }
 
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
-async fn watch_lock(lock: &Lock, stop: CancellationToken) {
+async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
     lock.until_broken().await;
     stop.cancel();
     std::future::pending().await
-}
-
-fn unreachable_outcome() -> Outcome {
-    Outcome::default()
 }
 
 fn world(
@@ -301,7 +297,6 @@ fn world(
         uid: opened.state.uid.clone(),
         settle: env.settle,
         node_limit: env.node_limit,
-        in_flight: AtomicUsize::new(0),
     };
     (Arc::new(world), recorder)
 }

@@ -89,7 +89,6 @@ impl Board {
                 vec![fact(vec![(ink(Ink::Bad, "failed"), 8), (words::subject(action).into(), 38), (first.into(), 0)])]
             }
             Event::Node { slot, event } => self.node(slot, event, now),
-            Event::Stopping { in_flight } => vec![stopping(*in_flight)],
             Event::Note(text) => vec![fact(vec![(text.into(), 0)])],
         }
     }
