@@ -8,7 +8,8 @@ use crate::apply::event::{Event, Failure};
 use crate::apply::world::World;
 use crate::cloud::{CloudError, ErrorClass, Scope};
 use crate::desired::tags;
-use crate::plan::{Change, Changed, RecordVerb, Ref};
+use crate::plan::found::Tagged;
+use crate::plan::{Change, Changed, RecordVerb, Ref, Tags};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -173,46 +174,13 @@ pub async fn find(world: &World, change: &Change) -> Result<Option<Changed>, Fai
 async fn find_once(world: &World, change: &Change) -> Result<Option<Changed>, CloudError> {
     let cloud = world.cloud.as_ref();
     let scope = Scope::Uid(world.uid.clone());
-    fn pick<'a>(tags_of: &'a crate::observed::Tags, attempt: Option<&String>) -> bool {
-        attempt.is_some() && tags_of.get(tags::ATTEMPT) == attempt
-    }
-    let id = |id: Option<String>| id.map(|id| Changed { id: Some(id), ..Changed::default() });
     Ok(match change {
-        Change::CreateVpc { tags: own, .. } => {
-            let attempt = own.get(tags::ATTEMPT);
-            id(cloud.vpcs(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
-        }
-        Change::CreateSubnet { tags: own, .. } => {
-            let attempt = own.get(tags::ATTEMPT);
-            id(cloud.subnets(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
-        }
-        Change::CreateInternetGateway { tags: own } => {
-            let attempt = own.get(tags::ATTEMPT);
-            id(cloud
-                .internet_gateways(&scope)
-                .await?
-                .into_iter()
-                .find(|object| pick(&object.tags, attempt))
-                .map(|object| object.id))
-        }
-        Change::AllocateAddress { tags: own } => {
-            let attempt = own.get(tags::ATTEMPT);
-            let found = cloud.addresses(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt));
-            found.map(|object| Changed { id: Some(object.allocation), public_address: Some(object.public), ..Changed::default() })
-        }
-        Change::CreateSecurityGroup { tags: own, .. } => {
-            let attempt = own.get(tags::ATTEMPT);
-            id(cloud
-                .security_groups(&scope)
-                .await?
-                .into_iter()
-                .find(|object| pick(&object.tags, attempt))
-                .map(|object| object.id))
-        }
-        Change::ImportKeyPair { tags: own, .. } => {
-            let attempt = own.get(tags::ATTEMPT);
-            id(cloud.key_pairs(&scope).await?.into_iter().find(|object| pick(&object.tags, attempt)).map(|object| object.id))
-        }
+        Change::CreateVpc { tags, .. } => carrying(&cloud.vpcs(&scope).await?, tags),
+        Change::CreateSubnet { tags, .. } => carrying(&cloud.subnets(&scope).await?, tags),
+        Change::CreateInternetGateway { tags } => carrying(&cloud.internet_gateways(&scope).await?, tags),
+        Change::AllocateAddress { tags } => carrying(&cloud.addresses(&scope).await?, tags),
+        Change::CreateSecurityGroup { tags, .. } => carrying(&cloud.security_groups(&scope).await?, tags),
+        Change::ImportKeyPair { tags, .. } => carrying(&cloud.key_pairs(&scope).await?, tags),
         Change::ChangeRecords { zone, changes } => {
             let Some(suffix) = changes.first().map(|change| change.name.clone()) else { return Ok(None) };
             let records = cloud.records(zone, &suffix).await?;
@@ -224,6 +192,13 @@ async fn find_once(world: &World, change: &Change) -> Result<Option<Changed>, Cl
         }
         _ => None,
     })
+}
+
+/// The live object with the attempt of these tags.
+fn carrying<T: Tagged>(objects: &[T], own: &Tags) -> Option<Changed> {
+    let attempt = own.get(tags::ATTEMPT)?;
+    let found = objects.iter().find(|object| object.live() && object.tags().get(tags::ATTEMPT) == Some(attempt))?;
+    Some(Changed { id: Some(found.id().to_owned()), ..Changed::default() })
 }
 
 /// Gives up early where something that is not the cluster's holds the object: waiting does not help.
@@ -270,29 +245,15 @@ async fn failure(world: &World, change: &Change, error: CloudError) -> Failure {
 pub async fn find_by_token(world: &World, change: &Change, attempt: &str) -> Result<Option<Changed>, Failure> {
     let scope = Scope::Uid(world.uid.clone());
     let begun = world.clock.now();
-    let carries = |of: &crate::observed::Tags| of.get(tags::ATTEMPT).map(String::as_str) == Some(attempt);
-    let made = |id: String| Changed { id: Some(id), ..Changed::default() };
+    let own = Tags::from([(tags::ATTEMPT.to_owned(), attempt.to_owned())]);
     loop {
         let cloud = world.cloud.as_ref();
         let found = match change {
-            Change::RunInstance { .. } => {
-                let all = cloud.instances(&scope).await.map_err(Failure::Cloud)?;
-                all.into_iter().find(|instance| instance.is_live() && carries(&instance.tags)).map(|instance| Changed {
-                    id: Some(instance.id),
-                    private_address: instance.private_address,
-                    public_address: instance.public_address,
-                })
-            }
-            Change::CreateNatGateway { .. } => {
-                let all = cloud.nat_gateways(&scope).await.map_err(Failure::Cloud)?;
-                let live = |state: &str| !matches!(state, "failed" | "deleting" | "deleted");
-                all.into_iter().find(|gateway| live(&gateway.state) && carries(&gateway.tags)).map(|gateway| made(gateway.id))
-            }
-            _ => {
-                let all = cloud.route_tables(&scope).await.map_err(Failure::Cloud)?;
-                all.into_iter().find(|table| carries(&table.tags)).map(|table| made(table.id))
-            }
+            Change::RunInstance { .. } => cloud.instances(&scope).await.map(|all| carrying(&all, &own)),
+            Change::CreateNatGateway { .. } => cloud.nat_gateways(&scope).await.map(|all| carrying(&all, &own)),
+            _ => cloud.route_tables(&scope).await.map(|all| carrying(&all, &own)),
         };
+        let found = found.map_err(Failure::Cloud)?;
         if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
             return Ok(found);
         }

@@ -35,10 +35,6 @@ pub enum Event {
         slot: String,
         event: NodeEvent,
     },
-    /// The first interrupt: nothing new starts.
-    Stopping {
-        in_flight: usize,
-    },
     Note(String),
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -76,12 +75,10 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
                 waiting.remove(&n);
                 let Some(action) = plan.actions.get(n) else { continue };
                 (world.events)(Event::ActionStarted(action.clone()));
-                world.in_flight.fetch_add(1, Ordering::Relaxed);
                 running.push(timed(Arc::clone(&shared), action.clone()));
             }
         }
         let Some((action, result, seconds)) = running.next().await else { break };
-        world.in_flight.fetch_sub(1, Ordering::Relaxed);
         match result {
             Ok(aws_id) => {
                 for after in waiting.values_mut() {

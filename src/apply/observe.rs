@@ -8,6 +8,7 @@ use crate::cloud::{Cloud, CloudError, Scope};
 use crate::desired::ResourceId;
 use crate::observed::Catalogue;
 use crate::observed::Observed;
+use crate::plan::found::{Tagged, objects};
 use crate::plan::images::CatalogueQuery;
 use crate::recorded::State;
 
@@ -117,31 +118,8 @@ pub async fn observe_settled(
 
 /// Ids of everything that was seen, objects on their way out included.
 pub fn ids(observed: &Observed) -> BTreeSet<&str> {
-    let Observed {
-        vpcs,
-        subnets,
-        internet_gateways,
-        nat_gateways,
-        addresses,
-        route_tables,
-        security_groups,
-        key_pairs,
-        instances,
-        hosted_zones,
-        records: _,
-    } = observed;
-    let mut ids = BTreeSet::new();
-    ids.extend(vpcs.iter().map(|object| object.id.as_str()));
-    ids.extend(subnets.iter().map(|object| object.id.as_str()));
-    ids.extend(internet_gateways.iter().map(|object| object.id.as_str()));
-    ids.extend(nat_gateways.iter().map(|object| object.id.as_str()));
-    ids.extend(addresses.iter().map(|object| object.allocation.as_str()));
-    ids.extend(route_tables.iter().map(|object| object.id.as_str()));
-    ids.extend(security_groups.iter().map(|object| object.id.as_str()));
-    ids.extend(key_pairs.iter().map(|object| object.id.as_str()));
-    ids.extend(instances.iter().map(|object| object.id.as_str()));
-    ids.extend(hosted_zones.iter().map(|object| object.id.as_str()));
-    ids
+    let zones = observed.hosted_zones.iter().map(|zone| zone.id.as_str());
+    objects(observed).into_iter().map(Tagged::id).chain(zones).collect()
 }
 
 /// What the region sells, as far as the plan asks.

@@ -92,7 +92,6 @@ impl Lab {
             uid: UID.into(),
             settle: Duration::from_secs(60),
             node_limit: 32,
-            in_flight: Default::default(),
         });
         let user_data = cluster.groups.iter().map(|group| (group.name.clone(), "#cloud-config\n".into())).collect();
         Self { cloud, record, tasks, world, cluster, user_data }
@@ -281,7 +280,8 @@ async fn a_lost_worker_is_made_anew_and_its_node_forgotten_but_a_lost_control_pl
 async fn a_changed_image_or_type_is_behind_and_never_replaced() {
     let mut lab = Lab::new(fixture::cluster());
     assert!(lab.apply().await.is_complete());
-    let edits: [(&str, fn(&mut Cluster)); 5] = [
+    type Edit = fn(&mut Cluster);
+    let edits: [(&str, Edit); 5] = [
         ("machine type", |cluster| cluster.groups[1].machine_type = "m5.large".into()),
         ("image", |cluster| cluster.groups[1].image = crate::cluster::Image::Alias(crate::cluster::ImageAlias::Ubuntu2404)),
         ("volume", |cluster| cluster.groups[1].volume.size_gib = 80),
@@ -425,7 +425,6 @@ fn fresh_stop(lab: &Lab) -> World {
         uid: UID.into(),
         settle: lab.world.settle,
         node_limit: 32,
-        in_flight: Default::default(),
     }
 }
 

@@ -58,7 +58,7 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
     loop {
         let since = world.clock.now();
         let (done, what) = match look(world, watch, since, until, id).await {
-            Ok(Looked::Done(instance)) => return Ok(instance),
+            Ok(Looked::Done(instance)) => return Ok(instance.map(|instance| *instance)),
             Ok(Looked::NotYet(what)) => (false, what),
             Ok(Looked::Never(why)) => return Err(Failure::Timeout(why)),
             Err(error) if matches!(error.class, ErrorClass::Retryable | ErrorClass::Throttled | ErrorClass::Ambiguous) => {
@@ -75,7 +75,7 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
 }
 
 enum Looked {
-    Done(Option<Instance>),
+    Done(Option<Box<Instance>>),
     NotYet(String),
     Never(String),
 }
@@ -86,7 +86,7 @@ async fn look(world: &World, watch: &Watch, since: jiff::Timestamp, until: Until
             let listing = watch.instances(world, since).await?;
             let instance = listing.iter().find(|instance| instance.id == id);
             match (until, instance.map(|instance| instance.state.as_str())) {
-                (Until::InstanceRunning, Some("running")) => Looked::Done(instance.cloned()),
+                (Until::InstanceRunning, Some("running")) => Looked::Done(instance.cloned().map(Box::new)),
                 (Until::InstanceRunning, Some(state @ ("terminated" | "shutting-down"))) => {
                     Looked::Never(format!("{id} is {state}: AWS ended it while it started (see its state reason in the console)"))
                 }

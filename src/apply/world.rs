@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -30,7 +29,6 @@ pub struct World {
     pub settle: Duration,
     /// Machines worked on at the same time.
     pub node_limit: usize,
-    pub in_flight: AtomicUsize,
 }
 
 /// What node tasks need of the cluster; absent when a cluster is deleted without its spec.

@@ -68,7 +68,7 @@ struct Status {
     phase: String,
     reason: String,
     conditions: Vec<Condition>,
-    node_info: NodeInfo,
+    node_info: NodeSystem,
     container_statuses: Vec<ContainerStatus>,
 }
 
@@ -84,7 +84,7 @@ struct Condition {
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct NodeInfo {
+struct NodeSystem {
     kubelet_version: String,
 }
 

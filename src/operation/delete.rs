@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +13,7 @@ use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::OperationError;
 use crate::operation::session::{Env, same_account};
+use crate::plan::found::objects;
 use crate::plan::{Plan, delete};
 use crate::recorded::State;
 use crate::store::{ClusterStore, Held, Recorder};
@@ -50,7 +50,8 @@ struct Opened {
     zone: String,
 }
 
-async fn open(env: &Env, name: &str) -> Result<Opened, OperationError> {
+/// `purge`: a cluster of which only the history of its spec is left is as good as an empty one.
+async fn open(env: &Env, name: &str, purge: bool) -> Result<Opened, OperationError> {
     let store = env.store(name)?;
     if let Some(held) = store.load().await? {
         if held.state.model.prevent_destroy {
@@ -64,7 +65,10 @@ async fn open(env: &Env, name: &str) -> Result<Opened, OperationError> {
     }
     let cloud = (env.connect)(None).await?;
     let account = cloud.account().await?;
-    let (uid, zone) = by_tags(env, cloud.as_ref(), name).await?;
+    let (uid, zone) = match by_tags(env, cloud.as_ref(), name).await {
+        Err(OperationError::UnknownCluster { .. }) if purge && !store.revisions().await?.is_empty() => Default::default(),
+        found => found?,
+    };
     let state = stand_in(name, &uid, &account);
     Ok(Opened { store, held: None, state, cloud, account, zone })
 }
@@ -93,32 +97,11 @@ async fn by_tags(env: &Env, cloud: &dyn Cloud, name: &str) -> Result<(String, St
 }
 
 fn uids(observed: &Observed) -> BTreeSet<String> {
-    let Observed {
-        vpcs,
-        subnets,
-        internet_gateways,
-        nat_gateways,
-        addresses,
-        route_tables,
-        security_groups,
-        key_pairs,
-        instances,
-        hosted_zones: _,
-        records: _,
-    } = observed;
-    let live = instances.iter().filter(|instance| instance.is_live());
-    let all = vpcs
-        .iter()
-        .map(|object| &object.tags)
-        .chain(subnets.iter().map(|object| &object.tags))
-        .chain(internet_gateways.iter().map(|object| &object.tags))
-        .chain(nat_gateways.iter().filter(|gateway| gateway.state != "deleted").map(|object| &object.tags))
-        .chain(addresses.iter().map(|object| &object.tags))
-        .chain(route_tables.iter().map(|object| &object.tags))
-        .chain(security_groups.iter().map(|object| &object.tags))
-        .chain(key_pairs.iter().map(|object| &object.tags))
-        .chain(live.map(|object| &object.tags));
-    all.filter_map(|of| of.get(tags::CLUSTER_UID).cloned()).collect()
+    objects(observed)
+        .into_iter()
+        .filter(|object| object.live())
+        .filter_map(|object| object.tags().get(tags::CLUSTER_UID).cloned())
+        .collect()
 }
 
 /// A state for a cluster that the store does not know; its model is never read.
@@ -129,12 +112,17 @@ fn stand_in(name: &str, uid: &str, account: &Account) -> State {
 }
 
 /// The dry run.
-pub async fn prepare_delete(env: &Env, name: &str) -> Result<DeletePrepared, OperationError> {
-    let opened = open(env, name).await?;
+pub async fn prepare_delete(env: &Env, name: &str, purge: bool) -> Result<DeletePrepared, OperationError> {
+    let opened = open(env, name, purge).await?;
     Ok(make_plan(env, &opened, &opened.state, false).await?.0)
 }
 
-async fn make_plan(env: &Env, opened: &Opened, state: &State, settled: bool) -> Result<(DeletePrepared, Observed), OperationError> {
+async fn make_plan(
+    env: &Env,
+    opened: &Opened,
+    state: &State,
+    settled: bool,
+) -> Result<(DeletePrepared, Observed), OperationError> {
     let begun = env.clock.now();
     let scope = Scope::Uid(state.uid.clone());
     let cloud = opened.cloud.as_ref();
@@ -167,7 +155,7 @@ pub async fn apply_delete(
     stop: CancellationToken,
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
-    let before = open(env, name).await?;
+    let before = open(env, name, purge).await?;
     let lock = before.store.acquire(&env.owner()).await?;
     let result = locked(env, name, purge, events, stop, on_plan).await;
     let released = lock.release().await;
@@ -185,7 +173,7 @@ async fn locked(
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
     let begun = env.clock.now();
-    let mut opened = open(env, name).await?;
+    let mut opened = open(env, name, purge).await?;
     let recorder = opened.held.take().map(|held| Arc::new(Recorder::new(opened.store.clone(), held)));
     let record: Arc<dyn Record> = match &recorder {
         Some(recorder) => Arc::clone(recorder) as Arc<dyn Record>,
@@ -202,7 +190,6 @@ async fn locked(
         uid: opened.state.uid.clone(),
         settle: env.settle,
         node_limit: env.node_limit,
-        in_flight: AtomicUsize::new(0),
     });
     // Only looked up: to send a create again would make what is about to be deleted.
     look_up(&world).await.map_err(OperationError::Unsettled)?;

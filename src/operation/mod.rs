@@ -13,6 +13,6 @@ pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use render::render_files;
-pub use session::{CloudConsoles, Connect, Env};
+pub use session::{CloudConsoles, Connect, Env, MakeNodes};
 pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
 pub use validate::{NodeRow, Validation, validate};

@@ -154,4 +154,3 @@ pub async fn kubeconfig(env: &Env, name: Option<&str>) -> Result<(String, Secret
         .map_err(|error| OperationError::Failed(format!("the client certificate: {error}")))?;
     Ok((name, text))
 }
-

@@ -10,7 +10,11 @@ use crate::operation::session::Env;
 use crate::recorded::State;
 
 /// The files that bootstrap would put on each machine, by path; secrets are left out.
-pub async fn render_files(env: &Env, name: Option<&str>, spec: Option<Cluster>) -> Result<BTreeMap<String, Vec<u8>>, OperationError> {
+pub async fn render_files(
+    env: &Env,
+    name: Option<&str>,
+    spec: Option<Cluster>,
+) -> Result<BTreeMap<String, Vec<u8>>, OperationError> {
     let (cluster, state) = match spec {
         Some(cluster) => {
             let held = env.store(&cluster.name)?.load().await?;
@@ -38,7 +42,9 @@ fn machines_of(cluster: &Cluster, state: Option<&State>) -> Vec<Machine> {
             let record = recorded(&slot);
             Machine {
                 instance: record.map_or_else(|| "<instance id>".into(), |record| record.id.clone()),
-                private_address: record.and_then(|record| record.private_address.clone()).unwrap_or_else(|| "<private address>".into()),
+                private_address: record
+                    .and_then(|record| record.private_address.clone())
+                    .unwrap_or_else(|| "<private address>".into()),
                 public_address: record.and_then(|record| record.public_address.clone()),
                 group: machine.group,
                 zone: machine.slot.zone,

@@ -17,13 +17,16 @@ use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
 /// Opens the account in a region; `None`: the region of the environment.
 pub type Connect = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Result<Arc<dyn Cloud>, CloudError>> + Send + Sync>;
 
+/// Makes the SSH side of a run over an account.
+pub type MakeNodes = Arc<dyn Fn(Arc<dyn Cloud>) -> Arc<dyn Nodes> + Send + Sync>;
+
 /// The world that an operation works in.
 #[derive(Clone)]
 pub struct Env {
     pub objects: Arc<dyn Objects>,
     pub connect: Connect,
     /// Makes the SSH side of a run; it reads console output through the account.
-    pub nodes: Arc<dyn Fn(Arc<dyn Cloud>) -> Arc<dyn Nodes> + Send + Sync>,
+    pub nodes: MakeNodes,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// `user@host`

@@ -1,8 +1,8 @@
 //! Create and update: one operation, the first revision or a later one.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +14,8 @@ use crate::cloud::{Calls, Cloud, Scope};
 use crate::cluster::{Cluster, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
-use crate::operation::session::{Env, same_account};
 use crate::operation::OperationError;
+use crate::operation::session::{Env, same_account};
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
@@ -257,7 +257,7 @@ async fn locked(
     let watcher = watch_lock(lock, stop.clone());
     let outcome = tokio::select! {
         outcome = run(&prepared.plan, Arc::clone(&world), Some(inputs), &prepared.observed) => outcome,
-        () = watcher => unreachable_outcome(),
+        never = watcher => match never {},
     };
     finish(&recorder, &prepared, &outcome).await?;
     let state = recorder.state();
@@ -273,17 +273,19 @@ async fn locked(
 }
 
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
-async fn watch_lock(lock: &Lock, stop: CancellationToken) {
+async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
     lock.until_broken().await;
     stop.cancel();
     std::future::pending().await
 }
 
-fn unreachable_outcome() -> Outcome {
-    Outcome::default()
-}
-
-fn world(env: &Env, opened: &Opened, recorder: Arc<Recorder>, events: &Sink, stop: &CancellationToken) -> (Arc<World>, Arc<Recorder>) {
+fn world(
+    env: &Env,
+    opened: &Opened,
+    recorder: Arc<Recorder>,
+    events: &Sink,
+    stop: &CancellationToken,
+) -> (Arc<World>, Arc<Recorder>) {
     let world = World {
         cloud: Arc::clone(&opened.cloud),
         nodes: (env.nodes)(Arc::clone(&opened.cloud)),
@@ -295,7 +297,6 @@ fn world(env: &Env, opened: &Opened, recorder: Arc<Recorder>, events: &Sink, sto
         uid: opened.state.uid.clone(),
         settle: env.settle,
         node_limit: env.node_limit,
-        in_flight: AtomicUsize::new(0),
     };
     (Arc::new(world), recorder)
 }
@@ -361,7 +362,8 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
 /// that a crash cannot leave half of them.
 pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
     const NAME: &str = "pki.json";
-    let failed = |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
+    let failed =
+        |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
     let stored = match store.secret(NAME).await? {
         Some(stored) => stored,
         None => {

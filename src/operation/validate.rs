@@ -77,7 +77,12 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
     let mut seen = vec![];
     match answering.first() {
         None => problems.push("no API server answers: the state of nodes and pods is not known".into()),
-        Some(slot) => match nodes.ask(Query::Nodes, slot, Arc::clone(&fleet)).await.map_err(|error| error.to_string()).and_then(|json| inspect::nodes(&json)) {
+        Some(slot) => match nodes
+            .ask(Query::Nodes, slot, Arc::clone(&fleet))
+            .await
+            .map_err(|error| error.to_string())
+            .and_then(|json| inspect::nodes(&json))
+        {
             Ok(nodes) => seen = nodes,
             Err(error) => problems.push(error),
         },
@@ -85,7 +90,11 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
     problems.extend(records(&state, &observed, &answering, &fleet));
     let rows = rows(&state, &seen);
     if let Some(slot) = answering.first() {
-        problems.extend(rows.iter().filter(|row| !row.ready).map(|row| format!("node {} ({}) is not Ready: {}", row.slot, row.instance, row.message)));
+        problems.extend(
+            rows.iter()
+                .filter(|row| !row.ready)
+                .map(|row| format!("node {} ({}) is not Ready: {}", row.slot, row.instance, row.message)),
+        );
         let pods = nodes.ask(Query::Pods, slot, Arc::clone(&fleet)).await.map_err(|error| error.to_string());
         match pods.and_then(|json| inspect::pods(&json)) {
             Ok(pods) => problems.extend(
@@ -144,8 +153,12 @@ async fn api(nodes: &dyn Nodes, fleet: &Arc<Fleet>, problems: &mut Vec<String>) 
 /// Names that do not lead to the control planes that answer.
 fn records(state: &State, observed: &Observed, answering: &[String], fleet: &Fleet) -> Vec<String> {
     let name = state.model.api_internal_name();
-    let mut published: Vec<String> =
-        observed.records.iter().filter(|record| record.name == name && record.kind == "A").flat_map(|record| record.values.clone()).collect();
+    let mut published: Vec<String> = observed
+        .records
+        .iter()
+        .filter(|record| record.name == name && record.kind == "A")
+        .flat_map(|record| record.values.clone())
+        .collect();
     published.sort();
     let mut serving: Vec<String> =
         answering.iter().filter_map(|slot| fleet.machines.get(slot)).map(|machine| machine.private_address.clone()).collect();
@@ -166,7 +179,8 @@ fn rows(state: &State, seen: &[SeenNode]) -> Vec<NodeRow> {
             _ => None,
         })
         .filter_map(|(slot, record)| {
-            let role = state.model.groups.iter().find(|group| slot.starts_with(&format!("{}-{}", group.name, state.region)))?.role;
+            let role =
+                state.model.groups.iter().find(|group| slot.starts_with(&format!("{}-{}", group.name, state.region)))?.role;
             if role == Role::Bastion {
                 return None;
             }

@@ -52,6 +52,36 @@ impl Tagged for Instance {
     }
 }
 
+/// Every object with tags, whatever its kind.
+pub fn objects(observed: &Observed) -> Vec<&dyn Tagged> {
+    fn each<T: Tagged>(objects: &[T]) -> impl Iterator<Item = &dyn Tagged> {
+        objects.iter().map(|object| object as &dyn Tagged)
+    }
+    let Observed {
+        vpcs,
+        subnets,
+        internet_gateways,
+        nat_gateways,
+        addresses,
+        route_tables,
+        security_groups,
+        key_pairs,
+        instances,
+        hosted_zones: _,
+        records: _,
+    } = observed;
+    each(vpcs)
+        .chain(each(subnets))
+        .chain(each(internet_gateways))
+        .chain(each(nat_gateways))
+        .chain(each(addresses))
+        .chain(each(route_tables))
+        .chain(each(security_groups))
+        .chain(each(key_pairs))
+        .chain(each(instances))
+        .collect()
+}
+
 /// Live objects of one kind that carry the cluster's uid, by resource. The recorded one stands first, then by id: whatever
 /// stands behind the first is a twin, left by an interrupted run.
 pub fn by_resource<'a, T: Tagged>(objects: &'a [T], uid: &str, recorded: &State) -> BTreeMap<ResourceId, Vec<&'a T>> {

@@ -46,7 +46,7 @@ async fn a_command_gives_its_output_status_and_large_stdin_arrives_whole() {
     let connection = open(&pair.target()).await.unwrap();
     let output = ask(&connection, "cat; echo oops >&2; exit 7", b"hello").await.unwrap();
     assert_eq!((output.status, output.stdout.as_slice(), output.stderr.as_slice()), (Some(7), &b"hello"[..], &b"oops\n"[..]));
-    let big: Vec<u8> = (0..5_000_000u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let big: Vec<u8> = (0..5_000_000u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let output = ask(&connection, "sha256sum", &big).await.unwrap();
     let expected: String = sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(&big))
         .iter()

@@ -25,7 +25,7 @@ const TESTS: [(&str, fn(&Lab)); 6] = [
     ("ha_lives_on_disk", lifecycle::ha),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),
     ("machines_that_fail_are_named_and_gone_on_with", trouble::machines),
-    ("a_killed_run_costs_nothing", crash::killed),
+    ("a_run_that_is_ended_anywhere_is_gone_on_with", crash::ended),
     ("the_policy_is_enough_and_every_action_of_it_is_named", permissions::policy),
 ];
 

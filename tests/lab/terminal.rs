@@ -40,14 +40,14 @@ pub fn on_a_terminal(cluster: &Cluster<'_>, words: &[&str]) -> Done {
 }
 
 /// A command to copy stays in one piece, and a single word that is longer than a line has to. Lines of progress are filled up to
-/// the edge instead of ended, so that the next one, which is indented, begins at it.
+/// the edge instead of ended, so that the next one, which is indented, begins there; no word may lie on the edge.
 fn fits(line: &str) -> bool {
     if line.width() <= COLUMNS || line.trim_start().starts_with("kubewright ") || line.split_whitespace().count() == 1 {
         return true;
     }
     let columns: Vec<char> = line.chars().collect();
-    columns.chunks(COLUMNS).skip(1).all(|row| row.first() == Some(&' ') && row.get(1) != Some(&' '))
-        && columns.chunks(COLUMNS).rev().skip(1).all(|row| row.last() == Some(&' '))
+    let rows: Vec<&[char]> = columns.chunks(COLUMNS).collect();
+    rows.windows(2).all(|pair| pair[0].last() == Some(&' ') || pair[1].first() == Some(&' '))
 }
 
 /// What is written to a pipe is plain.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kubewright::clock::{Clock, RandomIds, SystemClock};
+use kubewright::cluster::Cluster;
 use kubewright::desired::ResourceId;
 use kubewright::recorded::{PinnedImage, Recorded, State};
 use kubewright::store::{ClusterStore, FileObjects, MemoryObjects, Objects, Owner};
@@ -108,20 +109,12 @@ pub fn state() -> State {
         architecture: "x86_64".into(),
         root_device: "/dev/xvda".into(),
     };
-    State {
-        cluster: "demo".into(),
-        uid: "0123456789abcdef0123456789abcdef".into(),
-        account: "123456789012".into(),
-        partition: "aws".into(),
-        region: "us-east-1".into(),
-        revision: 1,
-        applied: 0,
-        images: BTreeMap::from([("debian-13/x86_64".to_owned(), image)]),
-        resources,
-        intents: BTreeMap::new(),
-        nodes: BTreeMap::new(),
-        last_run: None,
-    }
+    let mut state = State::new(Cluster::unknown("demo"), "0123456789abcdef0123456789abcdef", "123456789012", "aws");
+    state.region = "us-east-1".into();
+    state.revision = 1;
+    state.images = BTreeMap::from([("debian-13/x86_64".to_owned(), image)]);
+    state.resources = resources;
+    state
 }
 
 /// A record that a test can find again.

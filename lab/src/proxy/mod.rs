@@ -36,6 +36,8 @@ pub struct Proxy {
     pub log: Log,
     pub faults: Faults,
     tokens: Tokens,
+    /// moto checks If-Match and writes in two steps: two writers of one key could both win, as never on S3.
+    s3_writes: tokio::sync::Mutex<()>,
 }
 
 /// The connection is cut instead of an answer.
@@ -52,7 +54,12 @@ impl std::error::Error for Cut {}
 
 impl Proxy {
     pub fn new(lab: &Lab) -> Result<Self> {
-        Ok(Self { log: Log::new(&lab.calls())?, faults: Faults::default(), tokens: Tokens::default() })
+        Ok(Self {
+            log: Log::new(&lab.calls())?,
+            faults: Faults::default(),
+            tokens: Tokens::default(),
+            s3_writes: Default::default(),
+        })
     }
 
     /// Drops what it remembers of an account that is no more.
@@ -184,6 +191,10 @@ async fn carry_out(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, 
         call.code = "DryRunOperation".into();
         return Ok(errors::error("ec2", 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."));
     }
+    let _whole = match (name.service.as_str(), name.change) {
+        ("s3", true) => Some(hub.proxy.s3_writes.lock().await),
+        _ => None,
+    };
     let Some(place) = hub.proxy.tokens.place(name) else { return ask_moto(hub, name, call, parts, body).await };
     let mut kept = place.lock().await;
     match (tokens::compare(kept.as_ref(), name), kept.as_ref()) {

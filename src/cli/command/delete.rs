@@ -22,7 +22,7 @@ pub async fn run(session: &Session<'_>, args: DeleteArgs) -> Result<u8, Refusal>
     let done = if args.yes {
         apply(session, &env, &name, args.purge, &command).await
     } else {
-        dry_run(session, &env, &name, &command).await
+        dry_run(session, &env, &name, args.purge, &command).await
     };
     match done {
         Err(Refusal::Operation(error @ (OperationError::Protected(_) | OperationError::Refused(_)))) => {
@@ -66,8 +66,8 @@ fn page(session: &Session<'_>, prepared: &DeletePrepared) -> Page {
     page
 }
 
-async fn dry_run(session: &Session<'_>, env: &Env, name: &str, command: &str) -> Result<u8, Refusal> {
-    let prepared = prepare_delete(env, name).await?;
+async fn dry_run(session: &Session<'_>, env: &Env, name: &str, purge: bool, command: &str) -> Result<u8, Refusal> {
+    let prepared = prepare_delete(env, name, purge).await?;
     session.show(&json::plan(&prepared.plan, &prepared.location, prepared.calls.reads), || page(session, &prepared))?;
     if !prepared.plan.errors.is_empty() {
         session.say("Nothing was changed.");

@@ -1,3 +1,5 @@
+//! The board on events in every order.
+
 use super::*;
 use crate::apply::Failure;
 use crate::bootstrap::NodeError;
@@ -114,7 +116,6 @@ fn events(hostile: &str) -> Vec<Event> {
         Event::Node { slot, event: NodeEvent::Warning(hostile.into()) },
         Event::ActionFailed { action: call, failure: Failure::Cloud(error) },
         Event::ActionFailed { action: node, failure: Failure::Node(Box::new(node_error)) },
-        Event::Stopping { in_flight: 2 },
         Event::Note(hostile.into()),
     ]
 }

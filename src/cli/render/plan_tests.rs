@@ -1,3 +1,5 @@
+//! What plans look like on a screen.
+
 use super::*;
 use crate::cli::text::Page;
 use crate::desired::fixture;

@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::config::retry::RetryConfig;
 
-pub mod objects;
 mod catalogue;
 pub mod classify;
 pub mod connect;
 mod dns;
 mod machines;
 mod network;
+pub mod objects;
 pub mod pace;
 mod pages;
 mod routing;
