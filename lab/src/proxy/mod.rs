@@ -167,7 +167,8 @@ async fn with_fault(
 
 fn send_signal(fault: &Fault, peer: SocketAddr) {
     let signal = peer::signal_of(fault.signal.as_deref().unwrap_or("KILL"));
-    let pid = fault.pid.or_else(|| peer::process(peer)).and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+    let of_peer = || peer::process(peer, PROXY.parse().ok()?);
+    let pid = fault.pid.or_else(of_peer).and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
     match (signal, pid) {
         (Some(signal), Some(pid)) => {
             if let Err(error) = rustix::process::kill_process(pid, signal) {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use rustix::process::Signal;
 
-/// The process that holds the client's end of a loopback connection.
-pub fn process(client: SocketAddr) -> Option<u32> {
-    let inode = inode(&fs::read_to_string("/proc/self/net/tcp").ok()?, client)?;
+/// The process that holds the client's end of a loopback connection to `server`.
+pub fn process(client: SocketAddr, server: SocketAddr) -> Option<u32> {
+    let inode = inode(&fs::read_to_string("/proc/self/net/tcp").ok()?, client, server)?;
     let wanted = format!("socket:[{inode}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
@@ -18,15 +18,20 @@ pub fn process(client: SocketAddr) -> Option<u32> {
     })
 }
 
-/// The socket whose local address is `client`, in the kernel's table of connections.
-fn inode(table: &str, client: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(client) = client else { return None };
-    let address = u32::from_le_bytes(client.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", client.port());
+/// The socket of one connection in the kernel's table. The client's address alone does not tell it from others: the same port
+/// may serve connections to several servers, those of the proxy itself among them.
+fn inode(table: &str, client: SocketAddr, server: SocketAddr) -> Option<String> {
+    let (client, server) = (in_table(client)?, in_table(server)?);
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&wanted.as_str())).then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+        let found = fields.get(1) == Some(&client.as_str()) && fields.get(2) == Some(&server.as_str());
+        found.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     })
+}
+
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port()))
 }
 
 pub fn signal_of(text: &str) -> Option<Signal> {
@@ -49,9 +54,11 @@ mod tests {
     fn finds_the_socket_of_a_client() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
                      0: 0100007F:11D6 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1\n   \
-                     1: 0100007F:B0C4 0100007F:11D6 01 00000000:00000000 00:00000000 00000000     0        0 4711 1\n";
-        assert_eq!(inode(table, "127.0.0.1:45252".parse().unwrap()).as_deref(), Some("4711"));
-        assert_eq!(inode(table, "127.0.0.1:1".parse().unwrap()), None);
+                     1: 0100007F:B0C4 0100007F:1388 01 00000000:00000000 00:00000000 00000000     0        0 4710 1\n   \
+                     2: 0100007F:B0C4 0100007F:11D6 01 00000000:00000000 00:00000000 00000000     0        0 4711 1\n";
+        let inode = |client: &str| inode(table, client.parse().unwrap(), "127.0.0.1:4566".parse().unwrap());
+        assert_eq!(inode("127.0.0.1:45252").as_deref(), Some("4711"));
+        assert_eq!(inode("127.0.0.1:1"), None);
     }
 
     #[test]
@@ -59,6 +66,6 @@ mod tests {
         // the test's own process is not a client of itself
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(process(stream.local_addr().unwrap()), None);
+        assert_eq!(process(stream.local_addr().unwrap(), stream.peer_addr().unwrap()), None);
     }
 }
