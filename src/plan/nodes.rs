@@ -55,7 +55,9 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     // Of a bastion only the host keys are learnt; everybody else is reached through it.
     let (bastions, others): (Vec<&Machine>, Vec<&Machine>) = machines.iter().partition(|machine| machine.role == Role::Bastion);
     let through: Vec<String> = bastions.iter().map(|machine| task_id(NodeTask::Prepare, &machine.slot.to_string())).collect();
-    for (machine, mut after) in bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone()))) {
+    for (machine, mut after) in
+        bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone())))
+    {
         if planner.phase(machine) < NodePhase::Prepared {
             let slot = machine.slot.to_string();
             after.push(create_id(&ResourceId::Instance(slot.clone())));
