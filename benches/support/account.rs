@@ -9,7 +9,7 @@ use kubewright::cloud::fake::{FakeCloud, Options};
 use kubewright::cluster::Cluster;
 use kubewright::desired::ResourceId;
 use kubewright::observed::{Catalogue, Observed};
-use kubewright::plan::{Call, Changed, Input, Plan, Ref, Verb, images, plan};
+use kubewright::plan::{Call, Change, Changed, Input, Plan, Ref, Verb, images, plan};
 use kubewright::recorded::{Node, NodePhase, Recorded, State};
 
 pub const UID: &str = "0123456789abcdef0123456789abcdef";
@@ -55,7 +55,7 @@ fn launch_texts(cluster: &Cluster) -> BTreeMap<String, String> {
 
 /// Before and after the first plan.
 pub async fn before_and_after(cluster: &Cluster) -> (Given, Given) {
-    let cloud = FakeCloud::with("us-east-1", Options { instance_quota: 10_000, ..Options::default() });
+    let cloud = FakeCloud::with("us-east-1", Options { instance_quota: 10_000, reads_until_running: 0, ..Options::default() });
     cloud.plant_zone(&cluster.api.dns_zone, false);
     let state = State::new(cluster.clone(), UID, "123456789012", "aws");
     let catalogue = match images::needs_catalogue(cluster, &state) {
@@ -69,7 +69,29 @@ pub async fn before_and_after(cluster: &Cluster) -> (Given, Given) {
     let mut state = before.state.clone();
     state.images = first.images.clone();
     state.applied_model = Some(cluster.clone());
-    play(&cloud, &first, &mut state);
+    let mut made = BTreeMap::new();
+    play(&cloud, &first, &mut made, false);
+    // Public addresses come with the state `running`; records need them.
+    let running = look(&cloud, cluster, None).await;
+    for answer in made.values_mut() {
+        if let Some(instance) = running.instances.iter().find(|instance| answer.id.as_ref() == Some(&instance.id)) {
+            answer.private_address.clone_from(&instance.private_address);
+            answer.public_address.clone_from(&instance.public_address);
+        }
+    }
+    play(&cloud, &first, &mut made, true);
+    let defaults = running.security_groups.iter().filter(|group| group.name == "default");
+    for (group, egress) in defaults.flat_map(|group| [(group, false), (group, true)]) {
+        let rules: Vec<_> = group.rules.iter().filter(|rule| rule.egress == egress).cloned().collect();
+        let group = Ref::Known(group.id.clone());
+        if !rules.is_empty() {
+            let revoked = cloud.plant(&Change::RevokeRules { group, egress, rules, groups: BTreeMap::new() });
+            assert!(revoked.is_ok(), "{revoked:?}");
+        }
+    }
+    let zone = running.hosted_zones.first().map(|zone| zone.id.clone());
+    made.insert(ResourceId::Records, Changed { id: zone, ..Changed::default() });
+    remember(made, &mut state);
     let observed = look(&cloud, cluster, Some(&state)).await;
     let after = Given { state, observed, catalogue: None, ..before.with(cluster.clone()) };
     (before, after)
@@ -83,12 +105,14 @@ async fn look(cloud: &FakeCloud, cluster: &Cluster, state: Option<&State>) -> Ob
     }
 }
 
-fn play(cloud: &FakeCloud, first: &Plan, state: &mut State) {
-    let mut made: BTreeMap<ResourceId, Changed> = BTreeMap::new();
+fn play(cloud: &FakeCloud, first: &Plan, made: &mut BTreeMap<ResourceId, Changed>, records: bool) {
     for action in &first.actions {
         if let kubewright::plan::Work::Calls(calls) = &action.work {
             for call in calls {
                 let Call::Change(change) = call else { continue };
+                if matches!(change, Change::ChangeRecords { .. }) != records {
+                    continue;
+                }
                 let mut change = change.clone();
                 for reference in change.refs_mut() {
                     let value = match &*reference {
@@ -99,6 +123,12 @@ fn play(cloud: &FakeCloud, first: &Plan, state: &mut State) {
                     };
                     *reference = Ref::Known(value.unwrap_or_default());
                 }
+                if let Change::RunInstance { token, .. }
+                | Change::CreateRouteTable { token, .. }
+                | Change::CreateNatGateway { token, .. } = &mut change
+                {
+                    *token = format!("bench-{}", made.len());
+                }
                 let answer = cloud.plant(&change).unwrap_or_else(|error| panic!("{}: {error:?}", action.id));
                 if action.verb == Verb::Create && answer.id.is_some() {
                     made.entry(action.resource.clone()).or_insert(answer);
@@ -106,6 +136,9 @@ fn play(cloud: &FakeCloud, first: &Plan, state: &mut State) {
             }
         }
     }
+}
+
+fn remember(made: BTreeMap<ResourceId, Changed>, state: &mut State) {
     for (resource, answer) in made {
         let id = answer.id.unwrap_or_default();
         if let ResourceId::Instance(slot) = &resource {

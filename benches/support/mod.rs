@@ -24,16 +24,18 @@ pub fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Median of `runs`, wall and CPU each by itself; the CPU is this thread's.
+/// Median of the wall times of `runs`, and the mean of this thread's CPU: the kernel counts that in steps of some milliseconds.
 pub fn median(runs: usize, mut work: impl FnMut()) -> Cost {
-    let (mut wall, mut cpu): (Vec<Duration>, Vec<Duration>) = (0..runs.max(1))
+    let before = thread_cpu();
+    let mut wall: Vec<Duration> = (0..runs.max(1))
         .map(|_| {
-            let (begun, before) = (Instant::now(), thread_cpu());
+            let begun = Instant::now();
             work();
-            (begun.elapsed(), thread_cpu().saturating_sub(before))
+            begun.elapsed()
         })
-        .unzip();
-    Cost { wall: middle(&mut wall), cpu: middle(&mut cpu) }
+        .collect();
+    let cpu = thread_cpu().saturating_sub(before) / u32::try_from(wall.len()).unwrap_or(1);
+    Cost { wall: middle(&mut wall), cpu }
 }
 
 pub fn middle(times: &mut [Duration]) -> Duration {
