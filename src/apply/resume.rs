@@ -118,6 +118,7 @@ fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
             private_address: instance.and_then(|instance| instance.private_address.clone()),
             public_address: instance.and_then(|instance| instance.public_address.clone()),
             id,
+            complete: false,
         };
         state.resources.insert(resource, record);
     }

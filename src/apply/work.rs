@@ -79,13 +79,22 @@ async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<O
             }
             Ok(None)
         }
+        Call::Complete => {
+            let resource = action.resource.clone();
+            let edit = move |state: &mut State| {
+                if let Some(record) = state.resources.get_mut(&resource) {
+                    record.complete = true;
+                }
+            };
+            world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+            Ok(None)
+        }
         Call::Record(id) => {
             let record = Recorded {
                 id: id.clone(),
                 attempt: String::new(),
                 created: world.clock.now().to_string(),
-                private_address: None,
-                public_address: None,
+                ..Recorded::default()
             };
             let resource = action.resource.clone();
             let edit = move |state: &mut State| drop(state.resources.insert(resource, record));
@@ -168,8 +177,14 @@ pub async fn record_created(
         if let (true, ResourceId::Instance(slot)) = (is_instance, &resource) {
             state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys: vec![], phase: NodePhase::Created });
         }
-        let record =
-            Recorded { id, attempt, created, private_address: changed.private_address, public_address: changed.public_address };
+        let record = Recorded {
+            id,
+            attempt,
+            created,
+            private_address: changed.private_address,
+            public_address: changed.public_address,
+            complete: false,
+        };
         state.resources.insert(resource, record);
     };
     world.record.update(Box::new(edit)).await.map_err(Failure::Record)

@@ -48,15 +48,21 @@ pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
     }
     let wanted = group.count as usize;
     let order = |zone: &str| group.zones.iter().position(|name| name == zone);
+    // Below these numbers a zone has no gap any more.
+    let mut filled: BTreeMap<&str, u32> = BTreeMap::new();
     loop {
         let total: usize = by_zone.values().map(BTreeSet::len).sum();
         if total == wanted {
             break;
         }
         if total < wanted {
-            let Some((_, numbers)) = by_zone.iter_mut().min_by_key(|(zone, numbers)| (numbers.len(), order(zone))) else { break };
-            let free = (1..).find(|n| !numbers.contains(n));
-            numbers.extend(free);
+            let Some((zone, numbers)) = by_zone.iter_mut().min_by_key(|(zone, numbers)| (numbers.len(), order(zone))) else {
+                break;
+            };
+            let next = filled.entry(zone).or_insert(1);
+            while !numbers.insert(*next) {
+                *next += 1;
+            }
         } else {
             let Some((_, numbers)) = by_zone.iter_mut().max_by_key(|(zone, numbers)| (numbers.len(), order(zone))) else { break };
             numbers.pop_last();

@@ -114,6 +114,8 @@ pub enum Call {
     EmptyDefaultGroup(Ref),
     /// Note that a resource without an AWS object of its own is there: the records of the cluster, by their hosted zone.
     Record(String),
+    /// Note that all calls of the resource's creation are done.
+    Complete,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +195,7 @@ impl Action {
         };
         calls.iter().filter_map(|call| match call {
             Call::Change(change) => Some(change),
-            Call::Wait(..) | Call::EmptyDefaultGroup(_) | Call::Record(_) => None,
+            Call::Wait(..) | Call::EmptyDefaultGroup(_) | Call::Record(_) | Call::Complete => None,
         })
     }
 

@@ -219,13 +219,16 @@ fn actions(
     for group in observed.security_groups.iter().filter(|group| going.contains(group.id.as_str())) {
         out.extend(disarm(group, &going));
     }
-    let by_rank: Vec<(u8, String)> = doomed.iter().map(|doomed| (doomed.rank(), doomed.action_id())).collect();
+    // In the order of their ranks, so that what goes before an object is the start of the list.
+    let ranks: Vec<u8> = doomed.iter().map(Doomed::rank).collect();
+    let ids: Vec<String> = doomed.iter().map(Doomed::action_id).collect();
     let disarmed: Vec<String> =
         out.iter().filter(|action| action.id.starts_with("disarm ")).map(|action| action.id.clone()).collect();
     let records_first: Vec<String> =
         out.iter().filter(|action| action.resource == ResourceId::Records).map(|action| action.id.clone()).collect();
     for doomed in &doomed {
-        let mut after: Vec<String> = by_rank.iter().filter(|(rank, _)| *rank < doomed.rank()).map(|(_, id)| id.clone()).collect();
+        let before = ranks.partition_point(|rank| *rank < doomed.rank());
+        let mut after: Vec<String> = ids.iter().take(before).cloned().collect();
         let mut reasons = vec![];
         match &doomed.resource {
             ResourceId::SecurityGroup(_) => after.extend(disarmed.clone()),

@@ -61,12 +61,7 @@ fn same_key(one: &str, other: &str) -> bool {
 /// Tags of an instance that lives; launch settings are not among them, they tell what was true at launch.
 pub fn live_tags(planner: &Planner<'_>, slot: &str) -> Tags {
     let resource = ResourceId::Instance(slot.to_owned());
-    let group = planner
-        .desired
-        .machines
-        .iter()
-        .find(|machine| machine.slot.to_string() == slot)
-        .and_then(|machine| planner.input.cluster.group(&machine.group));
+    let group = planner.group_of.get(slot).and_then(|group| planner.input.cluster.group(group));
     let Some(group) = group else { return planner.tags(&resource, &[]) };
     let owned = format!("kubernetes.io/cluster/{}", planner.input.cluster.name);
     let mut extra = vec![("kubewright.io/instance-group", group.name.as_str()), ("kubewright.io/role", group.role.as_str())];

@@ -33,7 +33,21 @@ pub fn subnet_tags(planner: &Planner<'_>, resource: &ResourceId) -> Tags {
 pub fn vpc(planner: &mut Planner<'_>) {
     let resource = ResourceId::Vpc;
     let vpc = planner.id_of(&resource);
+    let attribute = |name: &str| {
+        let (vpc, attribute) = (vpc.clone(), name.to_owned());
+        Call::Change(Change::ModifyVpcAttribute { vpc, attribute, value: true })
+    };
+    let attributes = [attribute("enableDnsSupport"), attribute("enableDnsHostnames"), Call::Complete];
     if planner.exists(&resource) {
+        let complete = planner
+            .input
+            .recorded
+            .resources
+            .get(&resource)
+            .is_some_and(|record| record.complete && Some(record.id.as_str()) == vpc.known());
+        if !complete {
+            planner.add(update("attributes", resource, attributes.to_vec(), "its creation was interrupted".into()));
+        }
         let default_has_rules = planner
             .input
             .observed
@@ -46,14 +60,9 @@ pub fn vpc(planner: &mut Planner<'_>) {
         }
         return;
     }
-    let attribute =
-        |name: &str| Call::Change(Change::ModifyVpcAttribute { vpc: vpc.clone(), attribute: name.into(), value: true });
-    let calls = vec![
-        Call::Change(Change::CreateVpc { cidr: planner.desired.network.cidr, tags: vpc_tags(planner) }),
-        attribute("enableDnsSupport"),
-        attribute("enableDnsHostnames"),
-        Call::EmptyDefaultGroup(vpc.clone()),
-    ];
+    let mut calls = vec![Call::Change(Change::CreateVpc { cidr: planner.desired.network.cidr, tags: vpc_tags(planner) })];
+    calls.extend(attributes);
+    calls.push(Call::EmptyDefaultGroup(vpc));
     let mut action = create(resource, calls, vec![]);
     action.details = vec![format!("cidr {}", planner.desired.network.cidr)];
     planner.add(action);

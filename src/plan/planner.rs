@@ -30,8 +30,10 @@ pub struct Input<'a> {
 pub fn plan(input: Input<'_>) -> Plan {
     let found = Found::new(input.observed, input.uid, input.recorded);
     let taken = machines::taken_slots(&found);
+    let desired = desired(input.cluster, &taken, input.user_data);
     let mut planner = Planner {
-        desired: desired(input.cluster, &taken, input.user_data),
+        group_of: desired.machines.iter().map(|machine| (machine.slot.to_string(), machine.group.clone())).collect(),
+        desired,
         known: known_ids(&found),
         ids: BTreeSet::new(),
         plan: Plan {
@@ -69,6 +71,8 @@ pub fn plan(input: Input<'_>) -> Plan {
 pub struct Planner<'a> {
     pub input: Input<'a>,
     pub desired: Desired,
+    /// Instance group of each slot that is wanted.
+    pub group_of: BTreeMap<String, String>,
     pub found: Found<'a>,
     /// AWS ids of resources that exist.
     pub known: BTreeMap<ResourceId, String>,

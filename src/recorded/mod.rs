@@ -70,7 +70,7 @@ impl State {
 }
 
 /// A resource that exists as far as we know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     pub id: String,
     pub attempt: String,
@@ -80,6 +80,9 @@ pub struct Recorded {
     pub private_address: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_address: Option<String>,
+    /// All calls that belong to its creation are done. Asked only of what no listing shows: the VPC's DNS attributes.
+    #[serde(default)]
+    pub complete: bool,
 }
 
 /// Written before the call; removed with the record of its answer.

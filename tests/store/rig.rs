@@ -96,6 +96,7 @@ pub fn state() -> State {
         created: "2026-11-21T09:12:03Z".into(),
         private_address: Some("10.20.0.4".into()),
         public_address: None,
+        complete: false,
     };
     let resources = zones
         .iter()
@@ -125,6 +126,7 @@ pub fn mark(state: &mut State, name: &str) {
         created: "2026-11-21T09:12:03Z".into(),
         private_address: None,
         public_address: None,
+        complete: false,
     };
     state.resources.insert(ResourceId::Instance(name.into()), recorded);
 }
