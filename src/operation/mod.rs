@@ -1,6 +1,7 @@
 //! What the commands do, without a terminal: read, plan, apply, verify. A command parses its flags, calls one of these and
 //! shows the value that comes back.
 
+mod delegation;
 mod delete;
 mod error;
 mod read;
@@ -9,6 +10,7 @@ mod session;
 mod update;
 mod validate;
 
+pub use delegation::{FakeResolver, Resolver, SystemResolver};
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
