@@ -432,8 +432,7 @@ fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
         (Work::Calls(_), ResourceId::Records) if action.verb == Verb::Update => "control plane",
         (Work::Calls(_), _) => "network and firewall",
     };
-    let order =
-        ["network and firewall", "instances", "prepare machines", "control plane", "join nodes", "labels", "drain nodes"];
+    let order = ["network and firewall", "instances", "prepare machines", "control plane", "join nodes", "labels", "drain nodes"];
     order
         .into_iter()
         .filter_map(|name| {

@@ -1,0 +1,49 @@
+//! Whole commands of the built binary against the lab: emulated AWS, real Linux machines, real sshd, real firewalls.
+//!
+//! Needs a lab that is up and has its bundle; `./test` sees to both. There is one account, so the tests run one after another, each
+//! on an empty account, and each shares its cluster between as many checks as it can: a cluster costs half a minute.
+
+mod account;
+mod crash;
+mod cluster;
+mod lab;
+mod lifecycle;
+mod machine;
+mod permissions;
+mod private;
+mod race;
+mod terminal;
+mod trouble;
+
+use std::process::ExitCode;
+
+use lab::Lab;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const TESTS: [(&str, fn(&Lab)); 6] = [
+    ("minimal_lives_on_s3", lifecycle::minimal),
+    ("ha_lives_on_disk", lifecycle::ha),
+    ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),
+    ("machines_that_fail_are_named_and_gone_on_with", trouble::machines),
+    ("a_run_that_is_ended_anywhere_is_gone_on_with", crash::ended),
+    ("the_policy_is_enough_and_every_action_of_it_is_named", permissions::policy),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = TESTS.map(|(name, test)| Trial::test(name, move || run(test)));
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+fn run(test: fn(&Lab)) -> Result<(), Failed> {
+    let lab = Lab::of_environment()?;
+    lab.reset();
+    let result = std::panic::catch_unwind(|| test(&lab));
+    // Whatever a test leaves behind must not reach the next one, nor a person who looks at the lab afterwards.
+    lab.reset();
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    })
+}
