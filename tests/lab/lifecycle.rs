@@ -36,7 +36,11 @@ pub fn minimal(lab: &Lab) {
 
     let more = cluster.write("more.toml", &spec.count("nodes", 2).api_access(&[OFFICE, OTHER_OFFICE]));
     let dry = cluster.run(&["update", name, "-f", &more, "--detailed-exitcode"]).expect(2);
-    dry.says(&["+ nodes-us-east-1a-2", "tcp 6443 from 198.51.100.0/24", "Plan: 1 to create, 1 to change, 0 to replace, 0 to delete"]);
+    dry.says(&[
+        "+ nodes-us-east-1a-2",
+        "tcp 6443 from 198.51.100.0/24",
+        "Plan: 1 to create, 1 to change, 0 to replace, 0 to delete",
+    ]);
     terminal::looks(&cluster, &["update", name, "-f", &more]);
     let untouched = machine(lab, "nodes-us-east-1a-1");
     let trace = untouched.trace();

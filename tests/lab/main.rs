@@ -4,8 +4,8 @@
 //! on an empty account, and each shares its cluster between as many checks as it can: a cluster costs half a minute.
 
 mod account;
-mod crash;
 mod cluster;
+mod crash;
 mod lab;
 mod lifecycle;
 mod machine;

@@ -14,7 +14,8 @@ use crate::lab::{Lab, finish, until, wait};
 use crate::machine::{Machine, machine};
 
 /// Joins only what it finds in order.
-const BROKEN: &str = "#!/bin/sh\nif [ \"$1\" = join ]; then echo 'the certificates of this lab are out of date' >&2; exit 1; fi\n";
+const BROKEN: &str =
+    "#!/bin/sh\nif [ \"$1\" = join ]; then echo 'the certificates of this lab are out of date' >&2; exit 1; fi\n";
 /// Counts joins, and takes its time over one where it is asked to.
 const SLOW: &str = "#!/bin/sh\nif [ \"$1\" = join ]; then echo >>/var/log/lab-joins; \
                     n=0; while [ -e /etc/lab-slow ] && [ $n -lt 600 ]; do n=$((n + 1)); sleep 0.2; done; fi\n";
@@ -51,7 +52,8 @@ impl Bundle {
         let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
         let sums = self.0.join("SHA256SUMS");
         let lines = fs::read_to_string(&sums).expect("sums");
-        let line = |line: &str| if line.ends_with(&format!("  {file}")) { format!("{sum}  {file}\n") } else { format!("{line}\n") };
+        let line =
+            |line: &str| if line.ends_with(&format!("  {file}")) { format!("{sum}  {file}\n") } else { format!("{line}\n") };
         fs::write(&sums, lines.lines().map(line).collect::<String>()).expect("sums");
     }
 
@@ -148,12 +150,18 @@ fn no_sshd_and_a_cut_cable(cluster: &Cluster<'_>, file: &str, [silent, slow]: &[
     let mut run = cluster.start(&["update", &cluster.name, "-f", file, "--yes"]);
     let says = |text: &str| words(&cluster.said()).contains(text);
     let limit = Duration::from_secs(120);
-    until("SSH is refused", limit, || says(&format!("{} waiting: SSH: {}:22 refuses SSH connections", silent.slot, silent.public)));
+    until("SSH is refused", limit, || {
+        says(&format!("{} waiting: SSH: {}:22 refuses SSH connections", silent.slot, silent.public))
+    });
     silent.sh("systemctl start ssh");
 
-    until(&format!("the slow machine joins; {}", cluster.said()), limit, || slow.sh("cat /var/log/lab-joins 2>/dev/null || true") == "\n");
+    until(&format!("the slow machine joins; {}", cluster.said()), limit, || {
+        slow.sh("cat /var/log/lab-joins 2>/dev/null || true") == "\n"
+    });
     cluster.lab.ask(&["cut", &slow.instance]);
-    until("the loss is noticed", limit, || says(&format!("{} waiting: the connection to {}", slow.slot, slow.public)) || says("did not answer within"));
+    until("the loss is noticed", limit, || {
+        says(&format!("{} waiting: the connection to {}", slow.slot, slow.public)) || says("did not answer within")
+    });
     slow.sh("rm /etc/lab-slow");
     cluster.lab.ask(&["uncut", &slow.instance]);
     let status = wait(&mut run, Duration::from_secs(180));
