@@ -92,6 +92,9 @@ fn of_cloud(what: &str, error: &CloudError) -> Trouble {
     if what != error.message {
         trouble = trouble.row("why", error.message.clone());
     }
+    if let Some(quota) = crate::cloud::codes::quota(&error.code).filter(|quota| !error.message.contains(quota)) {
+        trouble = trouble.row("quota", quota);
+    }
     let next = match error.class {
         ErrorClass::Denied => {
             format!("allow {} in the IAM policy of these credentials, then run the same command again", error.action)

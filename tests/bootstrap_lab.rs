@@ -126,7 +126,26 @@ async fn machines_become_a_cluster_and_a_second_run_does_nothing() {
         eprintln!("round {round}: {:.2} s", begun.elapsed().as_secs_f64());
     }
     let nodes = SshNodes::new(Arc::new(Ec2(client.clone())), Arc::new(SystemClock), Arc::new(RandomIds));
+    // Labels and taints of nodes that live: new ones come, old ones go, a second time nothing is said against it.
+    let (mut other, mut marked) = (spec.clone(), machines.clone());
+    for group in &mut other.groups {
+        marked.iter_mut().filter(|machine| machine.group == group.name).for_each(|machine| machine.marks = group.marks());
+        group.labels = [("colour".to_owned(), "green".to_owned())].into();
+        group.taints.clear();
+    }
+    for round in 0..2 {
+        let relabelled = fleet(&other, &pki, &marked, &["cp-1"]);
+        for slot in ["cp-1", "node-1"] {
+            let told = run(&nodes, NodeTask::Label, slot, &relabelled).await;
+            assert_eq!(told.steps(), [("labels".to_owned(), round == 1)]);
+        }
+        let said = nodes.ask(kubewright::bootstrap::inspect::Query::Nodes, "cp-1", relabelled).await.unwrap();
+        assert_eq!((said.matches("green").count(), said.matches("\"team\"").count()), (2, 2), "{said}");
+    }
+    lap("labelled");
     run(&nodes, NodeTask::Drain, "node-2", &after).await;
+    // As of a machine that is gone.
+    run(&nodes, NodeTask::Forget, "node-2", &after).await;
     lap("drained");
     let ids: Vec<String> = instances.iter().map(|(id, _)| id.clone()).collect();
     client.terminate_instances().set_instance_ids(Some(ids)).send().await.unwrap();

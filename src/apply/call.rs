@@ -203,39 +203,45 @@ fn carrying<T: Tagged>(objects: &[T], own: &Tags) -> Option<Changed> {
 
 /// Gives up early where something that is not the cluster's holds the object: waiting does not help.
 async fn blocked_for_good(world: &World, change: &Change, waited: Duration) -> bool {
-    waited > Duration::from_secs(30) && blocker(world, change).await.is_some()
+    waited > Duration::from_secs(30) && matches!(blocker(world, change).await, Ok(Some(_)))
 }
 
 /// The interface that holds an object, and whose it is.
-async fn blocker(world: &World, change: &Change) -> Option<(String, String)> {
+async fn blocker(world: &World, change: &Change) -> Result<Option<(String, String)>, CloudError> {
     let held = match change {
-        Change::DeleteSubnet { subnet } => subnet.known()?,
-        Change::DeleteSecurityGroup { group } => group.known()?,
-        Change::DeleteVpc { vpc } => vpc.known()?,
-        Change::DetachInternetGateway { gateway, .. } => gateway.known()?,
-        _ => return None,
+        Change::DeleteSubnet { subnet: held }
+        | Change::DeleteSecurityGroup { group: held }
+        | Change::DeleteVpc { vpc: held }
+        | Change::DetachInternetGateway { gateway: held, .. } => held.known(),
+        _ => None,
     };
-    let vpc = world.vpc_id()?;
-    let interfaces = world.cloud.network_interfaces(&vpc).await.ok()?;
+    let (Some(held), Some(vpc)) = (held, world.vpc_id()) else { return Ok(None) };
+    let interfaces = world.cloud.network_interfaces(&vpc).await?;
     let holds = |interface: &&crate::cloud::NetworkInterface| {
         interface.subnet == held || interface.groups.iter().any(|group| group == held) || held == vpc || held.starts_with("igw-")
     };
-    let interface = interfaces.iter().find(holds)?;
-    let owner = match (&interface.instance, &interface.requester) {
-        (Some(instance), _) => format!("instance {instance}"),
-        (None, Some(requester)) => format!("{} (made by {requester})", interface.description),
-        (None, None) => interface.description.clone(),
-    };
-    Some((format!("network interface {} is in use", interface.id), owner))
+    Ok(interfaces.iter().find(holds).map(|interface| {
+        let owner = match (&interface.instance, &interface.requester) {
+            (Some(instance), _) => format!("instance {instance}"),
+            (None, Some(requester)) => format!("{} (made by {requester})", interface.description),
+            (None, None) => interface.description.clone(),
+        };
+        (format!("network interface {} is in use", interface.id), owner)
+    }))
 }
 
-async fn failure(world: &World, change: &Change, error: CloudError) -> Failure {
-    if error.class == ErrorClass::InUse
-        && let Some((blocker, owner)) = blocker(world, change).await
-    {
-        let mut change = change.clone();
-        let resource = change.refs_mut().first().and_then(|reference| reference.known()).unwrap_or("it").to_owned();
-        return Failure::Blocked { resource, blocker, owner };
+async fn failure(world: &World, change: &Change, mut error: CloudError) -> Failure {
+    if error.class != ErrorClass::InUse {
+        return Failure::Cloud(error);
+    }
+    match blocker(world, change).await {
+        Ok(Some((blocker, owner))) => {
+            let mut change = change.clone();
+            let resource = change.refs_mut().first().and_then(|reference| reference.known()).unwrap_or("it").to_owned();
+            return Failure::Blocked { resource, blocker, owner };
+        }
+        Ok(None) => {}
+        Err(unseen) => error.message.push_str(&format!("; what holds it cannot be seen: {unseen}")),
     }
     Failure::Cloud(error)
 }

@@ -8,7 +8,7 @@ use crate::cloud::ErrorClass;
 use crate::desired::ResourceId;
 use crate::observed::{Instance, Observed};
 use crate::plan::{Change, found::Found};
-use crate::recorded::{Intent, Node, NodePhase, Recorded, State};
+use crate::recorded::{Intent, Node, Recorded, State};
 
 /// What became of one intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
             && state.nodes.get(slot).is_none_or(|node| node.instance != id)
         {
             // Whether it joined is not known; the tasks find out on the node itself and skip what is done.
-            state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys: vec![], phase: NodePhase::Created });
+            state.nodes.insert(slot.clone(), Node::new(&id));
         }
         let instance: Option<&Instance> = observed.instances.iter().find(|instance| instance.id == id);
         let record = Recorded {

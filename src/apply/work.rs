@@ -1,6 +1,7 @@
 //! Carries out one action.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::RwLock;
 
@@ -12,6 +13,7 @@ use crate::bootstrap::{Fleet, Machine, NodeEvent};
 use crate::cloud::Scope;
 use crate::cluster::Role;
 use crate::desired::ResourceId;
+use crate::observed::SecurityGroup;
 use crate::plan::{Action, Call, Change, Changed, NodeTask, Ref, Until, Work};
 use crate::recorded::{Intent, Node, NodePhase, Recorded, State};
 
@@ -66,15 +68,13 @@ async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<O
         }
         Call::EmptyDefaultGroup(reference) => {
             let vpc = resolve(shared, reference).await?;
-            let groups = world.cloud.security_groups(&Scope::Vpc(vpc)).await.map_err(Failure::Cloud)?;
-            for group in groups.into_iter().filter(|group| group.name == "default") {
-                for egress in [false, true] {
-                    let rules: Vec<_> = group.rules.iter().filter(|rule| rule.egress == egress).cloned().collect();
-                    if !rules.is_empty() {
-                        let target = Ref::Known(group.id.clone());
-                        let change = Change::RevokeRules { group: target, egress, rules, groups: Default::default() };
-                        call::make(world, &action.id, &change, false).await?;
-                    }
+            let group = default_group(world, &action.id, vpc).await?;
+            for egress in [false, true] {
+                let rules: Vec<_> = group.rules.iter().filter(|rule| rule.egress == egress).cloned().collect();
+                if !rules.is_empty() {
+                    let target = Ref::Known(group.id.clone());
+                    let change = Change::RevokeRules { group: target, egress, rules, groups: Default::default() };
+                    call::make(world, &action.id, &change, false).await?;
                 }
             }
             Ok(None)
@@ -101,6 +101,23 @@ async fn perform_call(shared: &Shared, action: &Action, call: &Call) -> Result<O
             world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
             Ok(Some(id.clone()))
         }
+    }
+}
+
+/// Every VPC has a default group; of a new one it may be listed late.
+async fn default_group(world: &World, action: &str, vpc: String) -> Result<SecurityGroup, Failure> {
+    let scope = Scope::Vpc(vpc);
+    let begun = world.clock.now();
+    loop {
+        let groups = world.cloud.security_groups(&scope).await.map_err(Failure::Cloud)?;
+        if let Some(group) = groups.into_iter().find(|group| group.name == "default") {
+            return Ok(group);
+        }
+        if call::elapsed(begun, world.clock.now()) > Duration::from_secs(60) {
+            return Err(Failure::Timeout("the default security group of the VPC is not listed after 60 s".into()));
+        }
+        (world.events)(Event::Waiting { action: action.to_owned(), what: "the VPC's default group to be listed".into() });
+        world.clock.wait(Duration::from_secs(2)).await;
     }
 }
 
@@ -175,7 +192,7 @@ pub async fn record_created(
     let edit = move |state: &mut State| {
         state.intents.remove(&attempt);
         if let (true, ResourceId::Instance(slot)) = (is_instance, &resource) {
-            state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys: vec![], phase: NodePhase::Created });
+            state.nodes.insert(slot.clone(), Node::new(&id));
         }
         let record = Recorded {
             id,
@@ -201,7 +218,10 @@ async fn record_deleted(world: &World, attempt: &str, resource: &ResourceId, cha
         | Change::DeleteRouteTable { table: id }
         | Change::DeleteSecurityGroup { group: id } => id.known().map(str::to_owned),
         Change::DeleteKeyPair { .. } => world.record.state().resources.get(resource).map(|record| record.id.clone()),
-        Change::ChangeRecords { changes, .. } if changes.iter().all(|change| change.verb == crate::plan::RecordVerb::Delete) => {
+        // The ownership record goes last: with it the cluster has no records any more.
+        Change::ChangeRecords { changes, .. }
+            if changes.iter().any(|change| change.kind == "TXT" && change.verb == crate::plan::RecordVerb::Delete) =>
+        {
             world.record.state().resources.get(resource).map(|record| record.id.clone())
         }
         _ => None,
@@ -300,12 +320,13 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
         }
         written
     };
+    let marks = fleet.machines.get(slot).and_then(|machine| fleet.group_of(machine)).map(|group| group.marks());
     let (done, pinned) = tokio::join!(world.nodes.run(task, slot, fleet, events), pin);
     pinned.map_err(Failure::Record)?;
     done.map_err(|error| Failure::Node(Box::new(error)))?;
     let phase = match task {
         NodeTask::Prepare => NodePhase::Prepared,
-        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => NodePhase::Joined,
+        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label => NodePhase::Joined,
         NodeTask::Drain => NodePhase::Drained,
         NodeTask::Forget => return Ok(()),
     };
@@ -313,6 +334,9 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
     let edit = move |state: &mut State| {
         if let Some(node) = state.nodes.get_mut(&slot) {
             node.phase = phase;
+            if phase == NodePhase::Joined {
+                node.marks = marks;
+            }
         }
     };
     world.record.update(Box::new(edit)).await.map_err(Failure::Record)
@@ -352,6 +376,7 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
             private_address: private.or_else(|| record.private_address.clone()).unwrap_or_default(),
             public_address: public.or_else(|| record.public_address.clone()),
             host_keys: node.map(|node| node.host_keys.clone()).unwrap_or_default(),
+            marks: node.and_then(|node| node.marks.clone()).unwrap_or_default(),
         };
         machines.insert(name.clone(), machine);
     }

@@ -28,6 +28,7 @@ impl Failure {
             NodeTask::Prepare => "the machine is up, not joined",
             NodeTask::Init => "the machine is up; the cluster has no API server yet",
             NodeTask::JoinControlPlane | NodeTask::JoinWorker => "the machine is up, not fully joined",
+            NodeTask::Label => "the node works on, with the labels and taints that it had",
             NodeTask::Forget => "the Node object of a machine that is gone is still there",
             NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",
         };

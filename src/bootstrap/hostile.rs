@@ -50,6 +50,7 @@ fn machine(group: &str) -> Machine {
         private_address: "10.20.0.4".into(),
         public_address: Some("203.0.113.4".into()),
         host_keys: vec![],
+        marks: Default::default(),
     }
 }
 
@@ -164,7 +165,7 @@ fn every_string_of_a_spec_and_a_machine_goes_through_yaml_and_shell() {
 #[test]
 fn labels_and_taints_reach_kubectl_as_they_were_written() {
     for text in HOSTILE {
-        let values = json!({"node": text, "labels": [text, format!("a={text}")], "taints": [text]});
+        let values = json!({"node": text, "labels": [text, format!("a={text}")], "taints": [text], "lost_taints": [text]});
         let body = render("steps/labels.sh.j2", values).unwrap();
         let script = format!("kube() {{ printf '%s\\0' \"$@\"; }}\n{body}\nmain 2>&1");
         let (ok, said) = sh(&["-s"], &script);
@@ -172,6 +173,19 @@ fn labels_and_taints_reach_kubectl_as_they_were_written() {
             ["label", "--overwrite", "node", text, text, &format!("a={text}"), "taint", "--overwrite", "node", text, text];
         let said: Vec<&[u8]> = said.strip_suffix(b"\0").unwrap().split(|byte| *byte == 0).collect();
         assert!(ok && said == wanted.iter().map(|word| word.as_bytes()).collect::<Vec<_>>(), "{text:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_taint_that_is_gone_already_is_taken_away_and_another_error_is_told() {
+    let body =
+        render("steps/labels.sh.j2", json!({"node": "n", "labels": ["a-"], "taints": [], "lost_taints": ["a:NoSchedule-"]}))
+            .unwrap();
+    for (said, gone) in [("error: taint \"a:NoSchedule\" not found", true), ("Unable to connect to the server: EOF", false)] {
+        let kube = format!("kube() {{ [ \"$1\" = label ] || {{ echo '{said}' >&2; return 1; }}; }}");
+        let script = format!("set -eu\n{kube}\nfail() {{ printf %s \"$*\"; exit 1; }}\n{body}\nmain");
+        let (ok, told) = sh(&["-s"], &script);
+        assert_eq!((ok, told.as_slice()), (gone, if gone { &b""[..] } else { said.as_bytes() }), "{said}");
     }
 }
 

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::cluster::{Cluster, InstanceGroup};
+use crate::cluster::{Cluster, InstanceGroup, Marks};
 pub use crate::plan::NodeTask;
 use crate::secret::Secret;
 
@@ -50,6 +50,8 @@ pub struct Machine {
     pub public_address: Option<String>,
     /// Pinned public host keys; empty: not known yet.
     pub host_keys: Vec<String>,
+    /// Labels and taints that its Node object has for its group; those that the group no longer has are taken away.
+    pub marks: Marks,
 }
 
 /// Key material that kubewright made for the cluster, PEM.

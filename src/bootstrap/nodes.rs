@@ -216,7 +216,9 @@ impl SshNodes {
         let (bundle, line) = tokio::try_join!(bundle, line)?;
         let control = match task {
             NodeTask::Prepare | NodeTask::Init => None,
-            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Drain | NodeTask::Forget => {
+            // A control plane that has joined answers for itself.
+            NodeTask::Label if group.role == Role::ControlPlane => None,
+            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Drain | NodeTask::Forget => {
                 Some(self.control(fleet, machine).await?)
             }
         };

@@ -124,7 +124,8 @@ impl<'a> Run<'a> {
             Work::Join(body) => self.join(step, body).await,
             Work::Elsewhere(body) => {
                 self.on_control_plane(step, body).await?;
-                self.mark(step).await
+                // Of a machine that is gone there is no journal to write.
+                if self.line.is_some() { self.mark(step).await } else { Ok(()) }
             }
             Work::Registered { ready } => {
                 self.registered(step, *ready).await?;

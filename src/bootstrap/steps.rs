@@ -132,6 +132,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
             list.add("ready", 10 * MINUTE, Work::Registered { ready });
         }
+        NodeTask::Label => list.add("labels", MINUTE, Work::Elsewhere(labels(place)?)),
         NodeTask::Forget => {
             let body = body("forget", json!({"node": place.machine.instance}))?;
             list.named("forget", 2 * MINUTE, "kubectl delete node", Work::Elsewhere(body));
@@ -335,8 +336,11 @@ fn labels(place: Place<'_>) -> Result<String, String> {
         ("node.kubernetes.io/instance-type".into(), group.machine_type.clone()),
     ];
     let wanted = group.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
-    let labels: Vec<String> = own.into_iter().chain(wanted).map(|(key, value)| format!("{key}={value}")).collect();
+    let (lost_labels, lost_taints) = machine.marks.lost(&group.marks());
+    let mut labels: Vec<String> = own.into_iter().chain(wanted).map(|(key, value)| format!("{key}={value}")).collect();
+    labels.extend(lost_labels.into_iter().map(|key| format!("{key}-")));
+    let lost_taints: Vec<String> = lost_taints.into_iter().map(|(key, effect)| format!("{key}:{}-", effect.as_str())).collect();
     let taints: Vec<String> =
-        group.taints.iter().map(|taint| format!("{}={}:{}", taint.key, taint.value, kubeadm::effect(taint.effect))).collect();
-    body("labels", json!({"node": machine.instance, "labels": labels, "taints": taints}))
+        group.taints.iter().map(|taint| format!("{}={}:{}", taint.key, taint.value, taint.effect.as_str())).collect();
+    body("labels", json!({"node": machine.instance, "labels": labels, "taints": taints, "lost_taints": lost_taints}))
 }

@@ -149,6 +149,29 @@ pub struct InstanceGroup {
     pub rolling_update: RollingUpdate,
 }
 
+/// What a group puts on the Node objects of its machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+}
+
+impl InstanceGroup {
+    pub fn marks(&self) -> Marks {
+        Marks { labels: self.labels.clone(), taints: self.taints.clone() }
+    }
+}
+
+impl Marks {
+    /// Labels and taints, as `(key, effect)`, that these marks have and others lack.
+    pub fn lost(&self, others: &Self) -> (Vec<&str>, Vec<(&str, TaintEffect)>) {
+        let labels = self.labels.keys().filter(|key| !others.labels.contains_key(*key)).map(String::as_str).collect();
+        let kept = |taint: &&Taint| others.taints.iter().any(|other| (&other.key, other.effect) == (&taint.key, taint.effect));
+        let taints = self.taints.iter().filter(|taint| !kept(taint)).map(|taint| (taint.key.as_str(), taint.effect)).collect();
+        (labels, taints)
+    }
+}
+
 /// How machines of a group are replaced; never both amounts 0. Control planes go one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollingUpdate {
@@ -329,6 +352,16 @@ impl Role {
             Self::ControlPlane => "control-plane",
             Self::Node => "node",
             Self::Bastion => "bastion",
+        }
+    }
+}
+
+impl TaintEffect {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
         }
     }
 }

@@ -24,9 +24,13 @@ pub fn names(cluster: &Cluster) -> Names {
         api: cluster.api_name(),
         api_public: cluster.network.topology == Topology::Public,
         api_internal: cluster.api_internal_name(),
-        bastion: cluster.has_bastion().then(|| format!("bastion.{}", cluster.name)),
+        bastion: cluster.has_bastion().then(|| bastion_name(&cluster.name)),
         owner: format!("kubewright-owner.{}", cluster.name),
     }
+}
+
+pub fn bastion_name(cluster: &str) -> String {
+    format!("bastion.{cluster}")
 }
 
 /// Content of the ownership record.

@@ -93,7 +93,8 @@ impl MadeFrom {
             volume: format!("{}-{}", group.volume.size_gib, group.volume.kind),
             profile: group.instance_profile.clone().unwrap_or_else(|| "none".into()),
             hop_limit: group.metadata_hop_limit.to_string(),
-            key: digest(&cluster.ssh.public_key),
+            // Without the comment, which is nothing to a machine.
+            key: digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")),
             user_data: digest(user_data),
         }
     }

@@ -48,6 +48,8 @@ struct Opened {
     cloud: Arc<dyn Cloud>,
     account: Account,
     zone: String,
+    /// Of a deleted cluster: nothing is left of it but the history of its spec.
+    only_history: bool,
 }
 
 /// `purge`: a cluster of which only the history of its spec is left is as good as an empty one.
@@ -61,16 +63,20 @@ async fn open(env: &Env, name: &str, purge: bool) -> Result<Opened, OperationErr
         let account = cloud.account().await?;
         same_account(&held.state, &account)?;
         let zone = held.state.model.api.dns_zone.clone();
-        return Ok(Opened { store, state: held.state.clone(), held: Some(held), cloud, account, zone });
+        return Ok(Opened { store, state: held.state.clone(), held: Some(held), cloud, account, zone, only_history: false });
     }
     let cloud = (env.connect)(None).await?;
     let account = cloud.account().await?;
-    let (uid, zone) = match by_tags(env, cloud.as_ref(), name).await {
-        Err(OperationError::UnknownCluster { .. }) if purge && !store.revisions().await?.is_empty() => Default::default(),
-        found => found?,
+    let (uid, zone, only_history) = match by_tags(env, cloud.as_ref(), name).await {
+        Ok((uid, zone)) => (uid, zone, false),
+        // A fresh uid is on nothing: there is only the history to delete.
+        Err(OperationError::UnknownCluster { .. }) if purge && !store.revisions().await?.is_empty() => {
+            (env.ids.fresh(), String::new(), true)
+        }
+        Err(error) => return Err(error),
     };
     let state = stand_in(name, &uid, &account);
-    Ok(Opened { store, held: None, state, cloud, account, zone })
+    Ok(Opened { store, held: None, state, cloud, account, zone, only_history })
 }
 
 /// Finds the one uid that carries the name, and the hosted zone that may hold its records.
@@ -114,31 +120,29 @@ fn stand_in(name: &str, uid: &str, account: &Account) -> State {
 /// The dry run.
 pub async fn prepare_delete(env: &Env, name: &str, purge: bool) -> Result<DeletePrepared, OperationError> {
     let opened = open(env, name, purge).await?;
-    Ok(make_plan(env, &opened, &opened.state, false).await?.0)
+    Ok(make_plan(env, &opened, &opened.state).await?.0)
 }
 
-async fn make_plan(
-    env: &Env,
-    opened: &Opened,
-    state: &State,
-    settled: bool,
-) -> Result<(DeletePrepared, Observed), OperationError> {
+async fn make_plan(env: &Env, opened: &Opened, state: &State) -> Result<(DeletePrepared, Observed), OperationError> {
     let begun = env.clock.now();
     let scope = Scope::Uid(state.uid.clone());
     let cloud = opened.cloud.as_ref();
-    let observed = if settled && opened.held.is_some() {
+    let observed = if opened.held.is_some() {
         observe_settled(cloud, env.clock.as_ref(), &scope, &opened.zone, state).await?
     } else {
         observe(cloud, &scope, &opened.zone, &state.cluster, Some(state)).await?
     };
-    let plan = delete(&state.cluster, &state.uid, &state.region, state, &observed);
+    let mut plan = delete(&state.cluster, &state.uid, &state.region, state, &observed);
+    if opened.only_history {
+        plan.warnings.push("nothing of it is left in the account; only the history of its spec goes".into());
+    }
     if let Some(defect) = plan.check().first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
     }
     let prepared = DeletePrepared {
         plan,
         account: opened.account.clone(),
-        from_tags: opened.held.is_none(),
+        from_tags: opened.held.is_none() && !opened.only_history,
         calls: cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
         location: opened.store.location(),
@@ -196,7 +200,7 @@ async fn locked(
     if let Some(recorder) = &recorder {
         opened.held = Some(recorder.held().await);
     }
-    let (prepared, observed) = make_plan(env, &opened, &world.record.state(), true).await?;
+    let (prepared, observed) = make_plan(env, &opened, &world.record.state()).await?;
     on_plan(&prepared);
     if !prepared.plan.errors.is_empty() {
         return Err(OperationError::Refused(prepared.plan.errors));

@@ -25,6 +25,8 @@ pub enum OperationError {
     OtherAccount { cluster: String, expected: String, found: String, arn: String },
     #[error("account {account} holds resources of another cluster {name} (uid {uid}), for example {example}")]
     OtherCluster { name: String, account: String, uid: String, example: String },
+    #[error("cluster {cluster} has no keys yet: its creation did not come that far")]
+    NoKeys { cluster: String },
     #[error("cluster {0} is protected: prevent_destroy = true")]
     Protected(String),
     /// The plan names what is wrong.
@@ -45,7 +47,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) => error.exit_code(),
-            Self::Refused(_) => 5,
+            Self::Refused(_) | Self::OtherName { .. } => 5,
             _ => 1,
         }
     }
@@ -65,6 +67,7 @@ impl OperationError {
             Self::OtherCluster { name, .. } => {
                 format!("choose another name; or, if its state is lost:  kubewright delete cluster {name}")
             }
+            Self::NoKeys { cluster } => format!("kubewright update {cluster} --yes"),
             Self::Protected(_) => "set prevent_destroy = false in the spec, then kubewright update -f FILE --yes".into(),
             Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
         })

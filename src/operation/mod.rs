@@ -1,6 +1,7 @@
 //! What the commands do, without a terminal: read, plan, apply, verify. A command parses its flags, calls one of these and
 //! shows the value that comes back.
 
+mod changed;
 mod delete;
 mod error;
 mod read;

@@ -8,7 +8,7 @@ use crate::cluster::Role;
 use crate::desired::{ResourceId, tags};
 use crate::operation::OperationError;
 use crate::operation::session::Env;
-use crate::operation::update::pki_of;
+use crate::operation::update::stored_pki;
 use crate::recorded::{NodePhase, State};
 use crate::secret::Secret;
 use crate::store::clusters as names;
@@ -148,7 +148,7 @@ pub async fn instances(env: &Env, name: Option<&str>) -> Result<Vec<InstanceRow>
 pub async fn kubeconfig(env: &Env, name: Option<&str>) -> Result<(String, Secret), OperationError> {
     let name = env.name(name).await?;
     let (store, held) = env.held(&name).await?;
-    let keys = pki_of(env, &store).await?;
+    let keys = stored_pki(&store).await?.ok_or(OperationError::NoKeys { cluster: name.clone() })?;
     let url = format!("https://{}:6443", held.state.model.api_name());
     let text = pki::admin_kubeconfig(&keys, &url, &name, env.clock.now(), ADMIN_VALIDITY)
         .map_err(|error| OperationError::Failed(format!("the client certificate: {error}")))?;

@@ -49,6 +49,7 @@ fn machines_of(cluster: &Cluster, state: Option<&State>) -> Vec<Machine> {
                 group: machine.group,
                 zone: machine.slot.zone,
                 host_keys: vec![],
+                marks: Default::default(),
                 slot,
             }
         })

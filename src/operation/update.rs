@@ -11,11 +11,12 @@ use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Record, Sink, World, run};
 use crate::bootstrap::{Pki, user_data};
 use crate::cloud::{Calls, Cloud, Scope};
-use crate::cluster::{Cluster, Role};
+use crate::cluster::{Cluster, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
-use crate::operation::OperationError;
 use crate::operation::session::{Env, same_account};
+use crate::operation::{OperationError, changed};
+use crate::plan::found::Found;
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
@@ -54,6 +55,8 @@ pub struct Prepared {
     pub location: String,
     /// The file differs from the registered revision.
     pub new_revision: bool,
+    /// Keys of the spec in which it differs.
+    pub changed: Vec<String>,
     state: State,
     observed: Observed,
 }
@@ -116,7 +119,7 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
     Ok(Opened { store, held, cluster, state, cloud, account, new_revision })
 }
 
-async fn make_plan(env: &Env, opened: &Opened, state: State, settled: bool) -> Result<Prepared, OperationError> {
+async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
     let begun = env.clock.now();
     let Opened { cloud, cluster, .. } = opened;
     let is_new = opened.held.is_none();
@@ -124,10 +127,10 @@ async fn make_plan(env: &Env, opened: &Opened, state: State, settled: bool) -> R
     let zone = &cluster.api.dns_zone;
     let query = images::needs_catalogue(cluster, &state);
     let reading = async {
-        if settled && !is_new {
-            observe_settled(cloud.as_ref(), env.clock.as_ref(), &scope, zone, &state).await
-        } else {
+        if is_new {
             observe(cloud.as_ref(), &scope, zone, &cluster.name, Some(&state)).await
+        } else {
+            observe_settled(cloud.as_ref(), env.clock.as_ref(), &scope, zone, &state).await
         }
     };
     let selling = async {
@@ -166,6 +169,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State, settled: bool) -> R
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
         location: opened.store.location(),
         new_revision: opened.new_revision,
+        changed: changed::keys(&state.model, cluster),
         state,
         observed,
     })
@@ -184,23 +188,27 @@ fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, Operation
 
 /// The name alone is no identity: whatever carries it with another uid belongs to somebody.
 fn refuse_other_cluster(observed: &Observed, cluster: &Cluster, account: &Account) -> Result<(), OperationError> {
-    let vpcs = observed.vpcs.iter().map(|object| (&object.id, &object.tags));
-    let instances = observed.instances.iter().filter(|object| object.is_live()).map(|object| (&object.id, &object.tags));
-    let groups = observed.security_groups.iter().map(|object| (&object.id, &object.tags));
-    let Some((id, of)) = vpcs.chain(instances).chain(groups).next() else { return Ok(()) };
+    let found = Found::of_any(observed);
+    let Some((id, of)) = found.first() else { return Ok(()) };
     Err(OperationError::OtherCluster {
         name: cluster.name.clone(),
         account: account.id.clone(),
         uid: of.get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
-        example: id.clone(),
+        example: (*id).to_owned(),
     })
 }
+
+const NO_UID: &str = "00000000000000000000000000000000";
 
 /// The dry run: reads, and writes nothing, not even to the store.
 pub async fn prepare_update(env: &Env, request: &UpdateRequest) -> Result<Prepared, OperationError> {
     let opened = open(env, request).await?;
-    let state = opened.state.clone();
-    make_plan(env, &opened, state, false).await
+    let mut state = opened.state.clone();
+    if opened.held.is_none() {
+        // The uid is made when the cluster is registered; until then every look at the plan is the same.
+        state.uid = NO_UID.to_owned();
+    }
+    make_plan(env, &opened, state).await
 }
 
 /// Locks, settles what an earlier run left, plans, shows the plan through `on_plan`, and applies it.
@@ -241,7 +249,7 @@ async fn locked(
         recorder = Some(world.1);
     }
     let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| recorder.state());
-    let prepared = make_plan(env, &opened, state, true).await?;
+    let prepared = make_plan(env, &opened, state).await?;
     on_plan(&prepared);
     if !prepared.plan.errors.is_empty() {
         return Err(OperationError::Refused(prepared.plan.errors));
@@ -251,7 +259,7 @@ async fn locked(
     let (world, recorder) = world(env, &opened, recorder, &events, &stop);
     adopt(&world, &prepared.observed).await.map_err(OperationError::Unsettled)?;
     let pki = pki_of(env, &opened.store).await?;
-    let inputs = Arc::new(NodeInputs { cluster: prepared.cluster.clone(), pki });
+    let inputs = Arc::new(NodeInputs { cluster: with_leaving(&prepared.cluster, &prepared.state), pki });
 
     (events)(Event::Phase("apply"));
     let watcher = watch_lock(lock, stop.clone());
@@ -270,6 +278,18 @@ async fn locked(
         calls: world.cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
     })
+}
+
+/// The cluster, and the node groups that leave it: their machines are still to be drained.
+fn with_leaving(cluster: &Cluster, state: &State) -> Cluster {
+    let mut whole = cluster.clone();
+    let before = state.applied_model.iter().chain([&state.model]).flat_map(|model| &model.groups);
+    for group in before.filter(|group| group.role == Role::Node) {
+        if whole.group(&group.name).is_none() {
+            whole.groups.push(InstanceGroup { count: 0, ..group.clone() });
+        }
+    }
+    whole
 }
 
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
@@ -361,22 +381,32 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
 /// The cluster's keys: made once, before the first machine, and the same ever after. They are one object of the store, so
 /// that a crash cannot leave half of them.
 pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
-    const NAME: &str = "pki.json";
-    let failed =
-        |error: String| OperationError::Failed(format!("the cluster's keys ({}/secrets/{NAME}): {error}", store.location()));
-    let stored = match store.secret(NAME).await? {
-        Some(stored) => stored,
-        None => {
-            let made = Pki::generate(env.clock.now()).map_err(failed)?;
-            let files = made.to_files();
-            let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
-            let text = serde_json::to_string(&text).map_err(|error| failed(error.to_string()))?;
-            store.put_secret(NAME, &Secret::new(text)).await?
-        }
-    };
-    let mut files: BTreeMap<String, String> =
-        serde_json::from_str(stored.expose()).map_err(|_| failed("damaged: it is not the JSON that kubewright wrote".into()))?;
-    Pki::from_files(|name| files.remove(name).map(Secret::new)).map_err(failed)
+    if let Some(stored) = stored_pki(store).await? {
+        return Ok(stored);
+    }
+    let failed = |error: String| damaged(store, error);
+    let made = Pki::generate(env.clock.now()).map_err(failed)?;
+    let files = made.to_files();
+    let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
+    let text = serde_json::to_string(&text).map_err(|error| damaged(store, error.to_string()))?;
+    read_pki(store, &store.put_secret(KEYS, &Secret::new(text)).await?)
+}
+
+const KEYS: &str = "pki.json";
+
+/// The cluster's keys, where they were made already: for those who only look.
+pub async fn stored_pki(store: &ClusterStore) -> Result<Option<Pki>, OperationError> {
+    store.secret(KEYS).await?.map(|stored| read_pki(store, &stored)).transpose()
+}
+
+fn read_pki(store: &ClusterStore, stored: &Secret) -> Result<Pki, OperationError> {
+    let mut files: BTreeMap<String, String> = serde_json::from_str(stored.expose())
+        .map_err(|_| damaged(store, "damaged: it is not the JSON that kubewright wrote".into()))?;
+    Pki::from_files(|name| files.remove(name).map(Secret::new)).map_err(|error| damaged(store, error))
+}
+
+fn damaged(store: &ClusterStore, error: String) -> OperationError {
+    OperationError::Failed(format!("the cluster's keys ({}/secrets/{KEYS}): {error}", store.location()))
 }
 
 pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {
@@ -392,12 +422,22 @@ fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
         (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
         (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
         (Work::Node { task: NodeTask::JoinWorker, .. }, _) => "join nodes",
+        (Work::Node { task: NodeTask::Label, .. }, _) => "labels",
         (Work::Node { .. }, _) => "drain nodes",
         (Work::Calls(_), ResourceId::Instance(_)) => "instances",
         (Work::Calls(_), ResourceId::Records) => "names",
         (Work::Calls(_), _) => "network and firewall",
     };
-    let order = ["network and firewall", "names", "instances", "prepare machines", "control plane", "join nodes", "drain nodes"];
+    let order = [
+        "network and firewall",
+        "names",
+        "instances",
+        "prepare machines",
+        "control plane",
+        "join nodes",
+        "labels",
+        "drain nodes",
+    ];
     order
         .into_iter()
         .filter_map(|name| {

@@ -13,7 +13,7 @@ use crate::desired::{ResourceId, tags};
 use crate::observed::{Instance, Observed};
 use crate::operation::OperationError;
 use crate::operation::session::Env;
-use crate::operation::update::pki_of;
+use crate::operation::update::stored_pki;
 use crate::recorded::State;
 
 /// The state of a cluster, as AWS and Kubernetes tell it.
@@ -70,7 +70,10 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
     let observed = observe(cloud.as_ref(), &scope, &state.model.api.dns_zone, &name, Some(&state)).await?;
     let mut problems = machines(&state, &observed);
 
-    let inputs = NodeInputs { cluster: state.model.clone(), pki: pki_of(env, &store).await? };
+    let inputs = NodeInputs {
+        cluster: state.model.clone(),
+        pki: stored_pki(&store).await?.ok_or(OperationError::NoKeys { cluster: name.clone() })?,
+    };
     let fleet = Arc::new(fleet_of(&state, &inputs, &addresses(&observed)));
     let nodes = (env.nodes)(Arc::clone(&cloud));
     let answering = api(nodes.as_ref(), &fleet, &mut problems).await;

@@ -38,6 +38,11 @@ impl Doomed {
             ResourceId::Vpc => 6,
         }
     }
+
+    /// A group that somebody else still uses is no reason to keep subnets and gateway.
+    fn waits_for(&self, earlier: u8) -> bool {
+        (self.rank(), earlier) != (5, 4)
+    }
 }
 
 /// The plan of `delete cluster`: everything that carries the uid, whether recorded or not, and the cluster's records.
@@ -167,7 +172,15 @@ pub fn surplus(planner: &mut Planner<'_>) {
         planner.add(drain);
         why.insert(ResourceId::Instance(slot.clone()), (nodes::task_id(NodeTask::Drain, slot), reason.clone()));
     }
-    for action in actions(doomed, &planner.found, planner.input.observed, &why, None) {
+    let tables: Vec<String> = planner.desired.network.route_tables.iter().map(|table| format!("routes {}", table.id)).collect();
+    let rules: Vec<String> = planner.desired.security_groups.iter().map(|group| super::firewall::rules_id(group.role)).collect();
+    for mut action in actions(doomed, &planner.found, planner.input.observed, &why, None) {
+        // What stays lets go of it first.
+        match action.resource {
+            ResourceId::NatGateway(_) => action.after.extend(tables.clone()),
+            ResourceId::SecurityGroup(_) => action.after.extend(rules.clone()),
+            _ => {}
+        }
         planner.add(action);
     }
 }
@@ -228,7 +241,8 @@ fn actions(
         out.iter().filter(|action| action.resource == ResourceId::Records).map(|action| action.id.clone()).collect();
     for doomed in &doomed {
         let before = ranks.partition_point(|rank| *rank < doomed.rank());
-        let mut after: Vec<String> = ids.iter().take(before).cloned().collect();
+        let earlier = ids.iter().zip(&ranks).take(before);
+        let mut after: Vec<String> = earlier.filter(|(_, rank)| doomed.waits_for(**rank)).map(|(id, _)| id.clone()).collect();
         let mut reasons = vec![];
         match &doomed.resource {
             ResourceId::SecurityGroup(_) => after.extend(disarmed.clone()),

@@ -1,7 +1,7 @@
 //! Route 53 records: ownership, publication of control planes, the bastion's name.
 
 use crate::cluster::Role;
-use crate::desired::dns::{TTL, owner_value};
+use crate::desired::dns::{TTL, bastion_name, owner_value};
 use crate::desired::{Machine, ResourceId};
 use crate::observed::HostedZone;
 use crate::plan::action::{Action, Call, Verb};
@@ -86,6 +86,12 @@ pub fn ownership(planner: &mut Planner<'_>) {
     }
 }
 
+/// Whether the cluster's records are marked as this cluster's.
+fn is_owned(planner: &Planner<'_>) -> bool {
+    let value = owner_value(&planner.input.cluster.name, planner.input.uid);
+    observed_values(planner, &planner.desired.names.owner, "TXT").is_some_and(|values| values.contains(&value))
+}
+
 /// Address of a machine: known, or a reference.
 fn address(planner: &Planner<'_>, machine: &Machine, public: bool) -> Ref {
     let resource = ResourceId::Instance(machine.slot.to_string());
@@ -145,6 +151,9 @@ pub fn refresh(planner: &mut Planner<'_>) {
         changes.push(RecordChange { verb: RecordVerb::Upsert, name: name.clone(), kind: "A".into(), ttl: TTL, values });
     }
     let mut details = vec![];
+    let no_longer = bastion_name(&planner.input.cluster.name);
+    let surplus = planner.input.observed.records.iter().find(|record| record.name == no_longer && record.kind == "A");
+    let surplus = surplus.filter(|_| names.bastion.is_none() && is_owned(planner)).cloned();
     changes.retain(|change| {
         let mut want: Vec<String> = change.values.iter().map(ToString::to_string).collect();
         want.sort();
@@ -156,6 +165,16 @@ pub fn refresh(planner: &mut Planner<'_>) {
         }
         differs
     });
+    if let Some(record) = surplus {
+        details.push(format!("- {}: {}", record.name, record.values.join(", ")));
+        changes.push(RecordChange {
+            verb: RecordVerb::Delete,
+            name: record.name,
+            kind: record.kind,
+            ttl: record.ttl,
+            values: record.values.into_iter().map(Ref::Known).collect(),
+        });
+    }
     if changes.is_empty() {
         return;
     }

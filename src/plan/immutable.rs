@@ -1,10 +1,15 @@
 //! Changes of a spec that a live cluster cannot follow.
 
 use crate::plan::planner::Planner;
+use crate::recorded::NodePhase;
 
 /// Refuses them one by one, with the old and the new value. Every field of the model is named here, so that a new one is decided on.
 pub fn refuse_changes(planner: &mut Planner<'_>) {
-    let Some(previous) = planner.input.previous else { return };
+    // Of a creation that did not finish, what exists already cannot be changed either.
+    let recorded = planner.input.recorded;
+    let begun = (!recorded.resources.is_empty()).then_some(&recorded.model);
+    let Some(previous) = planner.input.previous.or(begun) else { return };
+    let has_nodes = planner.input.previous.is_some() || recorded.nodes.values().any(|node| node.phase >= NodePhase::Joined);
     let cluster = planner.input.cluster;
     let crate::cluster::Cluster {
         name,
@@ -38,14 +43,15 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
         ("api.sans", api.sans.join(", "), cluster.api.sans.join(", ")),
     ];
     for (field, was, is) in fixed {
-        if was != is {
+        let in_nodes = ["network.pods", "network.services", "network.cni", "api.sans"].contains(&field);
+        if was != is && (has_nodes || !in_nodes) {
             planner.error(
                 format!("{field} cannot be changed in a live cluster: {was} -> {is}"),
                 "set it back, or create another cluster",
             );
         }
     }
-    if *kubernetes != cluster.kubernetes {
+    if has_nodes && *kubernetes != cluster.kubernetes {
         planner.error(
             format!("kubernetes {kubernetes} -> {} is an upgrade, which `update` does not do", cluster.kubernetes),
             format!("set it back to {kubernetes}"),

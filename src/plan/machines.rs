@@ -68,8 +68,9 @@ pub fn live_tags(planner: &Planner<'_>, slot: &str) -> Tags {
     if group.role != Role::Bastion {
         extra.push((&owned, "owned"));
     }
-    let mut tags = group.tags.clone();
-    tags.extend(planner.tags(&resource, &extra));
+    // What the group says counts more than what the cluster says; of ours it can say nothing.
+    let mut tags = planner.tags(&resource, &extra);
+    tags.extend(group.tags.clone());
     tags
 }
 

@@ -1,6 +1,6 @@
 //! Node tasks: which machine is prepared, initialised, joined, and in which order.
 
-use crate::cluster::Role;
+use crate::cluster::{Marks, Role, TaintEffect};
 use crate::desired::{Machine, ResourceId};
 use crate::plan::action::{Action, Verb, Work};
 use crate::plan::planner::{Planner, create_id};
@@ -48,6 +48,55 @@ impl Planner<'_> {
     }
 }
 
+/// Labels and taints of nodes that have joined, where the spec has others now.
+pub fn labels(planner: &mut Planner<'_>) {
+    for machine in planner.desired.machines.clone() {
+        let slot = machine.slot.to_string();
+        if machine.role == Role::Bastion || planner.phase(&machine) != NodePhase::Joined {
+            continue;
+        }
+        let have = planner.input.recorded.nodes.get(&slot).and_then(|node| node.marks.as_ref());
+        let (Some(have), Some(group)) = (have, planner.input.cluster.group(&machine.group)) else { continue };
+        let details = differences(have, &group.marks());
+        if !details.is_empty() {
+            let mut label = task(NodeTask::Label, &slot, vec![]);
+            label.reasons = vec![format!("labels or taints of instance group {} changed", group.name)];
+            label.disruptive = evicts(have, &group.marks()).then(|| "pods that do not tolerate the taint are evicted".to_owned());
+            label.details = details;
+            planner.add(label);
+        }
+    }
+}
+
+fn differences(have: &Marks, want: &Marks) -> Vec<String> {
+    let mut lines = vec![];
+    for (key, value) in &want.labels {
+        match have.labels.get(key) {
+            None => lines.push(format!("+ label {key}={value}")),
+            Some(old) if old != value => lines.push(format!("~ label {key}: {old} -> {value}")),
+            Some(_) => {}
+        }
+    }
+    for taint in &want.taints {
+        let effect = taint.effect.as_str();
+        match have.taints.iter().find(|old| (&old.key, old.effect) == (&taint.key, taint.effect)) {
+            None => lines.push(format!("+ taint {}={}:{effect}", taint.key, taint.value)),
+            Some(old) if old.value != taint.value => {
+                lines.push(format!("~ taint {}:{effect}: {} -> {}", taint.key, old.value, taint.value));
+            }
+            Some(_) => {}
+        }
+    }
+    let (labels, taints) = have.lost(want);
+    lines.extend(labels.into_iter().map(|key| format!("- label {key}")));
+    lines.extend(taints.into_iter().map(|(key, effect)| format!("- taint {key}:{}", effect.as_str())));
+    lines
+}
+
+fn evicts(have: &Marks, want: &Marks) -> bool {
+    want.taints.iter().any(|taint| taint.effect == TaintEffect::NoExecute && !have.taints.contains(taint))
+}
+
 /// Everything on its own as far as it can; barriers only where Kubernetes has them: the first control plane before all joins,
 /// control planes one at a time (etcd takes one new member at a time), the published name before workers look it up.
 pub fn bootstrap(planner: &mut Planner<'_>) {
@@ -58,10 +107,7 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     for (machine, mut after) in
         bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone())))
     {
-        // A machine that has not joined is prepared again, although it may have been before: the packages' source may hold something
-        // else by now, which a join needs. Where nothing differs this is one question to the machine.
-        let enough = if machine.role == Role::Bastion { NodePhase::Prepared } else { NodePhase::Joined };
-        if planner.phase(machine) < enough {
+        if planner.phase(machine) < NodePhase::Prepared {
             let slot = machine.slot.to_string();
             after.push(create_id(&ResourceId::Instance(slot.clone())));
             planner.add(task(NodeTask::Prepare, &slot, after));

@@ -62,6 +62,7 @@ pub fn plan(input: Input<'_>) -> Plan {
     dns::ownership(&mut planner);
     machines::instances(&mut planner);
     nodes::bootstrap(&mut planner);
+    nodes::labels(&mut planner);
     dns::refresh(&mut planner);
     deletion::surplus(&mut planner);
     tags_of_existing(&mut planner);
@@ -171,11 +172,8 @@ pub fn update(what: &str, resource: ResourceId, calls: Vec<Call>, reason: String
 /// belong to the moment of creation and are left alone.
 fn tags_of_existing(planner: &mut Planner<'_>) {
     let mut actions = vec![];
-    let gone: Vec<String> = planner
-        .input
-        .previous
-        .map(|previous| previous.tags.keys().filter(|key| !planner.input.cluster.tags.contains_key(*key)).cloned().collect())
-        .unwrap_or_default();
+    // The registered revision too: a run that did not finish may have set its tags.
+    let before: Vec<&Cluster> = planner.input.previous.into_iter().chain([&planner.input.recorded.model]).collect();
     let deleted: BTreeSet<ResourceId> =
         planner.plan.actions.iter().filter(|action| action.verb == Verb::Delete).map(|action| action.resource.clone()).collect();
     for (resource, id, have, twin) in planner.found.all() {
@@ -189,8 +187,13 @@ fn tags_of_existing(planner: &mut Planner<'_>) {
             ResourceId::Instance(slot) => machines::live_tags(planner, slot),
             _ => planner.tags(resource, &[]),
         };
+        let group = have.get("kubewright.io/instance-group").filter(|_| matches!(resource, ResourceId::Instance(_)));
+        let of_group = group.iter().flat_map(|name| before.iter().filter_map(|cluster| cluster.group(name)));
+        let of_spec: BTreeSet<&String> =
+            before.iter().flat_map(|cluster| cluster.tags.keys()).chain(of_group.flat_map(|group| group.tags.keys())).collect();
+        let surplus: Vec<String> =
+            of_spec.into_iter().filter(|key| have.contains_key(*key) && !want.contains_key(*key)).cloned().collect();
         let missing: Tags = want.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
-        let surplus: Vec<String> = gone.iter().filter(|key| have.contains_key(*key)).cloned().collect();
         let mut details: Vec<String> = missing
             .iter()
             .map(|(key, value)| match have.get(key) {

@@ -12,6 +12,8 @@ pub enum NodeTask {
     Init,
     JoinControlPlane,
     JoinWorker,
+    /// Labels and taints of a node that has joined.
+    Label,
     /// Cordon and drain, then delete the Node object.
     Drain,
     /// Delete the Node object of a machine that no longer exists.
@@ -25,6 +27,7 @@ impl NodeTask {
             Self::Init => "init",
             Self::JoinControlPlane => "join-control-plane",
             Self::JoinWorker => "join",
+            Self::Label => "label",
             Self::Drain => "drain",
             Self::Forget => "forget",
         }

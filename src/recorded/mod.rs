@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Marks};
 use crate::desired::ResourceId;
 use crate::plan::{Change, Changed};
 
@@ -106,6 +106,16 @@ pub struct Node {
     #[serde(default)]
     pub host_keys: Vec<String>,
     pub phase: NodePhase,
+    /// What was last put on its Node object; `None` until it has joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
+}
+
+impl Node {
+    /// Of a machine that was just made, or about which nothing is known.
+    pub fn new(instance: &str) -> Self {
+        Self { instance: instance.to_owned(), host_keys: vec![], phase: NodePhase::Created, marks: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -68,6 +68,7 @@ pub fn machine(slot: &str, group: &str, instance: &str, address: &str) -> Machin
         private_address: address.into(),
         public_address: None,
         host_keys: vec![],
+        marks: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::check::document;
 use super::model::*;
 use super::policy::Api;
 use crate::bootstrap::Machine;
-use crate::cluster::{Cluster, InstanceGroup, Role, TaintEffect};
+use crate::cluster::{Cluster, InstanceGroup, Role};
 use crate::secret::Secret;
 
 pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
@@ -90,7 +90,7 @@ fn registration(place: Place<'_>, api: Api) -> NodeRegistration {
     let wanted = place.group.taints.iter().map(|taint| NodeTaint {
         key: taint.key.clone(),
         value: taint.value.clone(),
-        effect: effect(taint.effect).into(),
+        effect: taint.effect.as_str().into(),
     });
     let mut args = vec![("node-ip", place.machine.private_address.clone())];
     if place.machine.instance.starts_with("i-") || place.machine.instance.starts_with('<') {
@@ -102,14 +102,6 @@ fn registration(place: Place<'_>, api: Api) -> NodeRegistration {
         image_pull_policy: "IfNotPresent",
         taints: reserved.into_iter().chain(wanted).collect(),
         kubelet_extra_args: ExtraArgs::new(api, args),
-    }
-}
-
-pub(in crate::bootstrap) fn effect(effect: TaintEffect) -> &'static str {
-    match effect {
-        TaintEffect::NoSchedule => "NoSchedule",
-        TaintEffect::PreferNoSchedule => "PreferNoSchedule",
-        TaintEffect::NoExecute => "NoExecute",
     }
 }
 

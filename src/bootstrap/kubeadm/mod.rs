@@ -5,5 +5,4 @@ mod check;
 pub mod model;
 pub mod policy;
 
-pub(super) use build::effect;
 pub use build::{CRI_SOCKET, Discovery, Place, init_file, join_file};

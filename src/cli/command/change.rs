@@ -82,7 +82,8 @@ fn page(session: &Session<'_>, prepared: &Prepared) -> Page {
     };
     let mut page = view.page(session.ui.width());
     if prepared.plan.is_empty() && prepared.new_revision && !prepared.is_new {
-        let text = format!("The spec differs from the registered one; it becomes revision {}.", prepared.plan.revision);
+        let keys = if prepared.changed.is_empty() { "its text".to_owned() } else { prepared.changed.join(", ") };
+        let text = format!("The spec differs from the registered one in {keys}; it becomes revision {}.", prepared.plan.revision);
         page.flow(0, 2, vec![text.into()]);
     }
     page

@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::cli::args::LockCommand;
 use crate::cli::session::{Refusal, Session};
 use crate::cli::text::Page;
-use crate::operation::{Env, OperationError};
+use crate::operation::OperationError;
 use crate::report::exit;
-use crate::store::{ClusterStore, LockStatus, clusters};
+use crate::store::{LockStatus, clusters};
 
 pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refusal> {
     let env = session.env().await?;
@@ -15,9 +15,13 @@ pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refu
         LockCommand::Status { cluster } => (cluster, None),
         LockCommand::Break { cluster, yes } => (cluster, Some(*yes)),
     };
-    let (name, store) = open(&env, session.cluster(given.as_deref())).await?;
-    let held = store.lock_status().await.map_err(OperationError::from)?;
-    let Some(held) = held else {
+    let name = env.name(session.cluster(given.as_deref()).as_deref()).await?;
+    // Not through the state: a lock can be looked at and broken even where the state cannot be read, or was never written.
+    let store = env.store(&name)?;
+    let Some(held) = store.lock_status().await.map_err(OperationError::from)? else {
+        if !clusters(env.objects.as_ref()).await.map_err(OperationError::from)?.contains(&name) {
+            return Err(env.unknown(&name).await?.into());
+        }
         session.show(&json!({ "cluster": name, "locked": false }), || one_line(session, &format!("{name} is not locked.")))?;
         return Ok(exit::DONE);
     };
@@ -42,17 +46,6 @@ pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refu
         }
     }
     Ok(exit::DONE)
-}
-
-/// Not through the state: a lock can be looked at and broken even where the state cannot be read.
-async fn open(env: &Env, given: Option<String>) -> Result<(String, ClusterStore), OperationError> {
-    let name = env.name(given.as_deref()).await?;
-    let known = clusters(env.objects.as_ref()).await?;
-    if !known.contains(&name) {
-        return Err(env.unknown(&name).await?);
-    }
-    let store = env.store(&name)?;
-    Ok((name, store))
 }
 
 fn value(name: &str, held: &LockStatus) -> serde_json::Value {

@@ -5,6 +5,7 @@ use crate::cli::render::{trouble, words};
 use crate::cli::text::{Ink, Page, Span, count, duration, ink};
 use crate::cloud::Calls;
 use crate::operation::{DeleteReport, Report};
+use crate::plan::{NodeTask, Work};
 use crate::report::{self, Trouble};
 
 /// What failed, for stderr; empty where nothing did.
@@ -26,6 +27,9 @@ pub fn applied(report: &Report, width: usize) -> Page {
     let counts = report::counts(&report.outcome);
     let parts = [(counts.created, "created"), (counts.changed, "changed"), (counts.deleted, "deleted")];
     let mut parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let label = |work: &Work| matches!(work, Work::Node { task: NodeTask::Label, .. });
+    let labelled = report.outcome.done.iter().filter(|done| label(&done.action.work)).count();
+    parts.extend((labelled > 0).then(|| format!("{labelled} labelled")));
     if parts.is_empty() {
         parts.push("nothing changed in the account".into());
     }

@@ -198,9 +198,17 @@ impl PlanView<'_> {
     /// What is done over SSH, by task.
     fn node_work(&self, page: &mut Page) {
         let mut by_task: BTreeMap<NodeTask, Vec<&str>> = BTreeMap::new();
+        let mut inside: BTreeMap<NodeTask, Vec<&str>> = BTreeMap::new();
         for action in &self.plan.actions {
             if let Work::Node { task, slot, .. } = &action.work {
                 by_task.entry(*task).or_default().push(slot);
+                let lines = inside.entry(*task).or_default();
+                let said = action.reasons.iter().filter(|_| *task == NodeTask::Label).chain(&action.details);
+                for line in said.chain(action.disruptive.iter().filter(|_| *task == NodeTask::Label)) {
+                    if !lines.contains(&line.as_str()) {
+                        lines.push(line);
+                    }
+                }
             }
         }
         if by_task.is_empty() {
@@ -215,6 +223,9 @@ impl PlanView<'_> {
             let mut text = vec![Span::from(who)];
             text.extend(remark(task).map(|remark| ink(Ink::Faint, format!("  ({remark})"))));
             page.labelled(4, 20, task.as_str(), text);
+            for line in inside.remove(&task).unwrap_or_default() {
+                page.flow(8, 10, vec![line.into()]);
+            }
         }
         page.blank();
     }
@@ -226,6 +237,8 @@ impl PlanView<'_> {
             format!("This plan cannot be applied: {}.", count(self.plan.errors.len(), "error"))
         } else if self.plan.is_empty() {
             match self.plan.behind.len() {
+                // Only the plan of a delete is of no version.
+                0 if self.plan.kubernetes.is_empty() => "Nothing to delete in the account.".to_owned(),
                 0 => "No changes: the account is as the spec says.".to_owned(),
                 n => format!("No changes; {} behind.", count(n, "machine")),
             }
@@ -252,7 +265,7 @@ fn remark(task: NodeTask) -> Option<&'static str> {
     match task {
         NodeTask::JoinControlPlane => Some("one at a time"),
         NodeTask::Drain => Some("their pods move to other nodes"),
-        NodeTask::Prepare | NodeTask::Init | NodeTask::JoinWorker | NodeTask::Forget => None,
+        NodeTask::Prepare | NodeTask::Init | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Forget => None,
     }
 }
 
