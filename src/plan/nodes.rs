@@ -107,7 +107,10 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     for (machine, mut after) in
         bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone())))
     {
-        if planner.phase(machine) < NodePhase::Prepared {
+        // A machine that has not joined is prepared again, although it may have been before: the packages' source may hold something
+        // else by now, which a join needs. Where nothing differs this is one question to the machine.
+        let enough = if machine.role == Role::Bastion { NodePhase::Prepared } else { NodePhase::Joined };
+        if planner.phase(machine) < enough {
             let slot = machine.slot.to_string();
             after.push(create_id(&ResourceId::Instance(slot.clone())));
             planner.add(task(NodeTask::Prepare, &slot, after));

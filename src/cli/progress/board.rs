@@ -73,7 +73,7 @@ impl Board {
                 let took = duration(*seconds);
                 let cells = vec![
                     (ink(Ink::Add, words::tense(action).done), 8),
-                    (words::subject(action).into(), 38),
+                    (words::subject(action).into(), 36),
                     (aws_id.clone().unwrap_or_default().into(), 21),
                     (ink(Ink::Faint, took), 0),
                 ];
@@ -86,7 +86,7 @@ impl Board {
                     other => other.to_string(),
                 };
                 let first = what.lines().next().unwrap_or_default().to_owned();
-                vec![fact(vec![(ink(Ink::Bad, "failed"), 8), (words::subject(action).into(), 38), (first.into(), 0)])]
+                vec![fact(vec![(ink(Ink::Bad, "failed"), 8), (words::subject(action).into(), 36), (first.into(), 0)])]
             }
             Event::Node { slot, event } => self.node(slot, event, now),
             Event::Note(text) => vec![fact(vec![(text.into(), 0)])],
