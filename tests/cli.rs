@@ -47,6 +47,7 @@ impl Outside for Inside {
                 Box::pin(async move { Ok(Arc::new(cloud) as Arc<dyn Cloud>) })
             }),
             nodes: Arc::new(move |_| Arc::new(nodes.clone())),
+            resolver: Arc::new(kubewright::operation::FakeResolver(Ok(vec!["ns-0.awsdns-fake.example.".into()]))),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
             by: "ops@build-7".into(),

@@ -143,7 +143,10 @@ fn remember(made: BTreeMap<ResourceId, Changed>, state: &mut State) {
         let id = answer.id.unwrap_or_default();
         if let ResourceId::Instance(slot) = &resource {
             let host_keys = vec![kubewright::cloud::fake::host_key(&id)];
-            state.nodes.insert(slot.clone(), Node { instance: id.clone(), host_keys, phase: NodePhase::Joined });
+            state.nodes.insert(
+                slot.clone(),
+                Node { instance: id.clone(), host_keys, phase: NodePhase::Joined, marks: Default::default() },
+            );
         }
         let record = Recorded {
             id,
@@ -151,6 +154,7 @@ fn remember(made: BTreeMap<ResourceId, Changed>, state: &mut State) {
             created: "2026-01-01T00:00:00Z".into(),
             private_address: answer.private_address,
             public_address: answer.public_address,
+            complete: true,
         };
         state.resources.insert(resource, record);
     }

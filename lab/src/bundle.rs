@@ -119,3 +119,19 @@ fn sums(bundle: &Path, folders: &[&str]) -> Result<String> {
     lines.sort_by(|one, other| one[66..].cmp(&other[66..]));
     Ok(lines.concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::STAND_INS;
+
+    #[test]
+    fn the_stand_ins_stay_small_and_say_what_they_are() {
+        let lines: usize = STAND_INS.iter().map(|(_, text)| text.lines().count()).sum();
+        assert!(lines <= 200, "the stand-ins have {lines} lines together");
+        for (name, text) in STAND_INS {
+            assert!(text.contains(&format!("STAND-IN for {}{name} ", if name == "kubelet" { "the " } else { "" })), "{name}");
+            let long = text.lines().filter(|line| line.chars().count() > 130).collect::<Vec<_>>();
+            assert!(long.is_empty(), "{name}: {long:?}");
+        }
+    }
+}

@@ -12,8 +12,7 @@ use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::cloud::aws::objects::{Patience, S3Objects};
 use crate::cloud::aws::{AwsCloud, connect};
 use crate::cloud::{Cloud, CloudError};
-use crate::operation::CloudConsoles;
-use crate::operation::{Env, OperationError};
+use crate::operation::{CloudConsoles, Env, OperationError, SystemResolver};
 use crate::store::{FileObjects, Location, Objects};
 
 /// Machines worked on at the same time; each costs a thread and an SSH connection.
@@ -66,6 +65,7 @@ impl Outside for Process {
                 let consoles = Arc::new(CloudConsoles(cloud));
                 Arc::new(SshNodes::new(consoles, Arc::clone(&nodes_clock), Arc::clone(&nodes_ids)))
             }),
+            resolver: Arc::new(SystemResolver),
             clock,
             ids,
             by: format!("{user}@{host}"),

@@ -2,6 +2,7 @@
 //! shows the value that comes back.
 
 mod changed;
+mod delegation;
 mod delete;
 mod error;
 mod read;
@@ -10,6 +11,7 @@ mod session;
 mod update;
 mod validate;
 
+pub use delegation::{FakeResolver, Resolver, SystemResolver};
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};

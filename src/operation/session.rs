@@ -10,7 +10,7 @@ use crate::bootstrap::{Consoles, Nodes};
 use crate::clock::{Clock, Ids};
 use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
-use crate::operation::OperationError;
+use crate::operation::{OperationError, Resolver};
 use crate::recorded::State;
 use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
 
@@ -27,6 +27,7 @@ pub struct Env {
     pub connect: Connect,
     /// Makes the SSH side of a run; it reads console output through the account.
     pub nodes: MakeNodes,
+    pub resolver: Arc<dyn Resolver>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     /// `user@host`

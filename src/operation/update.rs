@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::session::{Env, same_account};
-use crate::operation::{OperationError, changed};
+use crate::operation::{OperationError, changed, delegation};
 use crate::plan::found::Found;
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
@@ -154,7 +154,11 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         catalogue: catalogue.as_ref(),
         user_data: &user_data,
     };
-    let plan = plan(input);
+    let mut plan = plan(input);
+    let zone = observed.hosted_zones.iter().find(|zone| !zone.private);
+    if let (true, Some(zone)) = (state.applied == 0, zone) {
+        plan.warnings.extend(delegation::warning(env.resolver.as_ref(), zone).await);
+    }
     let defects = plan.check();
     if let Some(defect) = defects.first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
@@ -417,7 +421,7 @@ pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {
 /// How long each part of the run took, from its first start to its last end.
 fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
     use crate::desired::ResourceId;
-    use crate::plan::{NodeTask, Work};
+    use crate::plan::{NodeTask, Verb, Work};
     let class = |action: &crate::plan::Action| match (&action.work, &action.resource) {
         (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
         (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
@@ -425,19 +429,10 @@ fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
         (Work::Node { task: NodeTask::Label, .. }, _) => "labels",
         (Work::Node { .. }, _) => "drain nodes",
         (Work::Calls(_), ResourceId::Instance(_)) => "instances",
-        (Work::Calls(_), ResourceId::Records) => "names",
+        (Work::Calls(_), ResourceId::Records) if action.verb == Verb::Update => "control plane",
         (Work::Calls(_), _) => "network and firewall",
     };
-    let order = [
-        "network and firewall",
-        "names",
-        "instances",
-        "prepare machines",
-        "control plane",
-        "join nodes",
-        "labels",
-        "drain nodes",
-    ];
+    let order = ["network and firewall", "instances", "prepare machines", "control plane", "join nodes", "labels", "drain nodes"];
     order
         .into_iter()
         .filter_map(|name| {

@@ -135,6 +135,7 @@ impl Outside for World {
                 Box::pin(async move { answer })
             }),
             nodes: Arc::new(move |_| Arc::new(nodes.clone())),
+            resolver: Arc::new(kubewright::operation::FakeResolver(Ok(vec!["ns-0.awsdns-fake.example.".into()]))),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
             by: "ops@build-7".into(),
