@@ -20,7 +20,9 @@ use std::process::ExitCode;
 use lab::Lab;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-const TESTS: [(&str, fn(&Lab)); 6] = [
+type Test = fn(&Lab);
+
+const TESTS: [(&str, Test); 6] = [
     ("minimal_lives_on_s3", lifecycle::minimal),
     ("ha_lives_on_disk", lifecycle::ha),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),
