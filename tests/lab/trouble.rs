@@ -109,8 +109,8 @@ fn late_console_and_two_failed_joins(cluster: &Cluster<'_>, file: &str) {
 fn other_host_key_and_no_sudo(cluster: &Cluster<'_>, [other, powerless]: &[Machine; 2]) {
     let fingerprint = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2";
     let pinned = other.sh(fingerprint);
-    other.sh("mkdir /root/kept && cp -a /etc/ssh/ssh_host_* /root/kept && rm /etc/ssh/ssh_host_* && ssh-keygen -qA && systemctl restart ssh");
-    powerless.sh("mv /etc/sudoers.d/90-cloud-init-users /root/");
+    other.sh("mkdir /var/tmp/kept && cp -a /etc/ssh/ssh_host_* /var/tmp/kept && rm /etc/ssh/ssh_host_* && ssh-keygen -qA && systemctl restart ssh");
+    powerless.sh("mv /etc/sudoers.d/90-cloud-init-users /var/tmp/");
     let logins = other.logins();
 
     let done = cluster.update().expect(7);
@@ -127,8 +127,8 @@ fn other_host_key_and_no_sudo(cluster: &Cluster<'_>, [other, powerless]: &[Machi
     assert_eq!(other.logins(), logins, "a login was tried");
     assert!(other.sh("journalctl --no-pager -o cat -t sshd -t sshd-session | grep -ci 'invalid user' || true").trim() == "0");
 
-    other.sh("rm /etc/ssh/ssh_host_* && cp -a /root/kept/* /etc/ssh/ && systemctl restart ssh");
-    powerless.sh("mv /root/90-cloud-init-users /etc/sudoers.d/");
+    other.sh("rm /etc/ssh/ssh_host_* && cp -a /var/tmp/kept/* /etc/ssh/ && systemctl restart ssh");
+    powerless.sh("mv /var/tmp/90-cloud-init-users /etc/sudoers.d/");
 }
 
 fn wrong_key(cluster: &Cluster<'_>, spec: &crate::cluster::Spec, workers: &[Machine; 2]) {

@@ -41,7 +41,7 @@ fn a_call_is_one_live_line_and_then_one_that_stays() {
     assert_eq!(text(&board.take(&waiting, at(1))), " create instance/nodes-us-east-1a-1  waiting: i-0f3c is pending\n");
     assert_eq!(live(&board, 3), " creating instance nodes-us-east-1a-1  i-0f3c is pending                  0:03\n");
     let done = board.take(&Event::ActionDone { action, aws_id: Some("i-0f3c".into()), seconds: 3.12 }, at(3));
-    assert_eq!(text(&done), " created   instance nodes-us-east-1a-1             i-0f3c                 3.1 s\n");
+    assert_eq!(text(&done), " created   instance nodes-us-east-1a-1           i-0f3c                 3.1 s\n");
     assert_eq!(board.in_work(), 0);
     assert_eq!(live(&board, 4), "");
 }
