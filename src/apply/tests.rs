@@ -172,6 +172,7 @@ fn pki() -> Pki {
         front_proxy_ca_key: none(),
         sa_public: String::new(),
         sa_key: none(),
+        encryption_key: none(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is checked here before anything is sent, and again on the node by the same checksums.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
@@ -20,6 +20,16 @@ const FOLDERS: [&str; 4] = ["bin", "cni", "images", "systemd"];
 pub struct Bundle {
     root: PathBuf,
     files: Vec<BundleFile>,
+    /// Images by the archive that holds them.
+    images: BTreeMap<String, Vec<Image>>,
+}
+
+/// An image, as `docker save` describes it in an archive's `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Image {
+    /// `sha256:...` of its configuration, which names its layers by their checksums: the same configuration is the same image.
+    config: String,
+    names: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +72,34 @@ impl Bundle {
                 return Err(format!("bundle {}: {} has another checksum than SHA256SUMS says", root.display(), file.path));
             }
         }
-        Ok(Self { root: root.into(), files })
+        let mut images = BTreeMap::new();
+        for file in files.iter().filter(|file| file.path.starts_with("images/")) {
+            let found = images_of(&root.join(&file.path))
+                .map_err(|error| format!("bundle {}: {}: {error}", root.display(), file.path))?;
+            images.insert(file.path.clone(), found);
+        }
+        Ok(Self { root: root.into(), files, images })
+    }
+
+    /// Lines `PATH CONFIG NAME...` of the archives among `wanted` whose images can be recognised on a machine.
+    pub fn recognisable(&self, wanted: &[String]) -> Vec<String> {
+        let path = |line: &String| line.split_once("  ").map(|(_, path)| path.to_owned());
+        let describe = |path: String| {
+            let images = self.images.get(&path).filter(|images| !images.is_empty())?;
+            let one = |image: &Image| format!("{path} {} {}\n", image.config, image.names.join(" "));
+            Some(images.iter().map(one).collect::<Vec<_>>())
+        };
+        wanted.iter().filter_map(path).filter_map(describe).flatten().collect()
+    }
+
+    /// Lines of `wanted` whose images the machine's container runtime has already: an AMI may bring them.
+    pub fn present(&self, wanted: &[String], images: &BTreeSet<String>) -> BTreeSet<String> {
+        let is_there = |image: &Image| images.contains(&image.config) && image.names.iter().all(|name| images.contains(name));
+        let all_there = |line: &&String| {
+            let archive = line.split_once("  ").and_then(|(_, path)| self.images.get(path));
+            archive.is_some_and(|archive| !archive.is_empty() && archive.iter().all(is_there))
+        };
+        wanted.iter().filter(all_there).cloned().collect()
     }
 
     /// Lines `SUM  PATH` that a machine of this role needs, in the order of the bundle.
@@ -94,6 +131,35 @@ fn parse(line: &str) -> Option<BundleFile> {
     let simple = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@:".contains(&byte));
     let is_sum = sum.len() == 64 && sum.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (plain && simple && is_sum).then(|| BundleFile { path: path.into(), sum: sum.into() })
+}
+
+/// Empty for an archive of another form than `docker save` writes: such a one is always sent.
+fn images_of(path: &Path) -> io::Result<Vec<Image>> {
+    let mut archive = tar::Archive::new(File::open(path)?);
+    for entry in archive.entries_with_seek()? {
+        // Compressed, or not an archive at all: the node's import will tell.
+        let Ok(mut entry) = entry else { break };
+        if entry.path()?.as_ref() != Path::new("manifest.json") || entry.size() > MANIFEST_LIMIT {
+            continue;
+        }
+        let mut text = String::new();
+        entry.read_to_string(&mut text)?;
+        let parts: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+        return Ok(parts.iter().filter_map(image).collect());
+    }
+    Ok(vec![])
+}
+
+const MANIFEST_LIMIT: u64 = 1 << 20;
+
+fn image(part: &serde_json::Value) -> Option<Image> {
+    let config = part.get("Config")?.as_str()?.strip_suffix(".json")?;
+    let names: Option<Vec<String>> =
+        part.get("RepoTags")?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+    let plain = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:@".contains(&b));
+    let names = names.filter(|names| !names.is_empty() && names.iter().all(plain))?;
+    let is_sum = config.len() == 64 && config.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_sum.then(|| Image { config: format!("sha256:{config}"), names })
 }
 
 fn sum_of(path: &Path) -> io::Result<String> {
@@ -130,4 +196,65 @@ fn tar_stream(root: PathBuf, files: Vec<String>) -> io::Result<Box<dyn Read + Se
     // A file that changed meanwhile ends the stream early, and the node's checksums tell.
     std::thread::Builder::new().name("tar".into()).spawn(move || drop(pack()))?;
     Ok(Box::new(reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bundle of one image archive, with the `manifest.json` given.
+    fn bundle(manifest: &str) -> (tempfile::TempDir, Bundle) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, text) in [("layer/layer.tar", "x"), ("manifest.json", manifest)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        let files: [(&str, &[u8]); 5] = [
+            ("bin/kubeadm", b"a"),
+            ("bin/kubelet", b"b"),
+            ("bin/kubectl", b"c"),
+            ("systemd/kubelet.service", b"d"),
+            ("images/etcd.tar", &archive),
+        ];
+        let mut sums = String::new();
+        for (path, bytes) in files {
+            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            std::fs::write(root.join(path), bytes).unwrap();
+            sums += &format!("{}  {path}\n", sum_of(&root.join(path)).unwrap());
+        }
+        std::fs::write(root.join("VERSION"), "1.34.2").unwrap();
+        std::fs::write(root.join("SHA256SUMS"), sums).unwrap();
+        let bundle = Bundle::load(root, "1.34.2".parse().unwrap()).unwrap();
+        (folder, bundle)
+    }
+
+    #[test]
+    fn an_image_that_the_machine_has_whole_and_by_all_its_names_is_not_sent() {
+        let digest = "ab".repeat(32);
+        let (_folder, bundle) = bundle(&format!(r#"[{{"Config":"{digest}.json","RepoTags":["r/etcd:1","r/etcd:latest"]}}]"#));
+        let wanted = bundle.wanted(Role::ControlPlane);
+        let config = format!("sha256:{digest}");
+        assert_eq!(bundle.recognisable(&wanted), [format!("images/etcd.tar {config} r/etcd:1 r/etcd:latest\n")]);
+        let set = |parts: &[&str]| parts.iter().map(|part| part.to_string()).collect::<BTreeSet<_>>();
+        let present = bundle.present(&wanted, &set(&[&config, "r/etcd:1", "r/etcd:latest"]));
+        assert!(present.len() == 1 && present.iter().all(|line| line.ends_with("  images/etcd.tar")), "{present:?}");
+        for lacking in [&[config.as_str(), "r/etcd:1"][..], &["r/etcd:1", "r/etcd:latest"], &[]] {
+            assert_eq!(bundle.present(&wanted, &set(lacking)), BTreeSet::new(), "{lacking:?}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_does_not_say_what_it_holds_is_always_sent() {
+        for manifest in ["[]", "{}", r#"[{"Config":"x.json","RepoTags":["a"]}]"#, r#"[{"Config":"y"}]"#] {
+            let manifest = if manifest == "{}" { "[{}]" } else { manifest };
+            let (_folder, bundle) = bundle(manifest);
+            let wanted = bundle.wanted(Role::ControlPlane);
+            assert!(bundle.recognisable(&wanted).is_empty(), "{manifest}");
+            assert_eq!(bundle.present(&wanted, &BTreeSet::from(["a".to_owned()])), BTreeSet::new(), "{manifest}");
+        }
+    }
 }

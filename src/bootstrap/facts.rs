@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bootstrap::kubeadm::policy;
-use crate::cluster::{Cluster, Packages, Role};
+use crate::cluster::{Cluster, InstanceGroup, Packages, Role, policy};
 
 /// What the facts script found. Numbers that it could not find are 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +41,8 @@ pub struct Facts {
     pub journal: BTreeMap<String, String>,
     /// Lines `SUM  PATH` of the bundle that were verified and installed.
     pub have: BTreeSet<String>,
+    /// Names of images and digests of contents that the container runtime holds, where it was asked.
+    pub images: BTreeSet<String>,
 }
 
 /// Something that keeps a machine from becoming a node.
@@ -69,6 +70,7 @@ impl Facts {
                     }
                 }
                 Some(("have", rest)) => drop(facts.have.insert(rest.into())),
+                Some(("image", rest)) => drop(facts.images.insert(rest.into())),
                 _ => {}
             }
         }
@@ -106,8 +108,14 @@ impl Facts {
 /// Clocks that differ more than this break certificates sooner or later; kubeadm dates its own back by five minutes only.
 const CLOCK_LIMIT: f64 = 60.0;
 
-/// Everything that is wrong with a machine for its role, at once. `identity` is the cluster's, as in [`Facts::cluster`].
-pub fn judge(facts: &Facts, cluster: &Cluster, role: Role, identity: &str) -> Vec<Problem> {
+/// The spec says that the kubelet may run on cgroup v1.
+fn accepts_cgroup_v1(cluster: &Cluster, group: &InstanceGroup) -> bool {
+    let own = group.settings.kubelet.get("failCgroupV1");
+    own.or_else(|| cluster.components.kubelet.get("failCgroupV1")).is_some_and(|fails| fails == false)
+}
+
+/// Everything that is wrong with a machine of a group, at once. `identity` is the cluster's, as in [`Facts::cluster`].
+pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut add = |is: bool, what: String, fix: &str| {
         if is {
@@ -130,7 +138,7 @@ pub fn judge(facts: &Facts, cluster: &Cluster, role: Role, identity: &str) -> Ve
         format!("the architecture is {}", facts.arch),
         "use a machine type with amd64 or arm64",
     );
-    let control_plane = role == Role::ControlPlane;
+    let control_plane = group.role == Role::ControlPlane;
     // kubeadm's own preflight: 2 CPUs and 1700 MB for a control plane.
     add(
         control_plane && facts.cpus < 2,
@@ -142,9 +150,9 @@ pub fn judge(facts: &Facts, cluster: &Cluster, role: Role, identity: &str) -> Ve
     let (disk, wanted) = (facts.disk_free_kib / 1024, if control_plane { 4096 } else { 2048 });
     add(disk < wanted, format!("{disk} MiB free on /var/lib are too few ({wanted})"), "use a larger volume");
     add(
-        facts.cgroup == 1 && policy::refuses_cgroup_v1(cluster.kubernetes),
+        facts.cgroup == 1 && !policy(cluster.kubernetes).cgroup_v1 && !accepts_cgroup_v1(cluster, group),
         format!("cgroup v1: the kubelet of Kubernetes {} refuses it", cluster.kubernetes.minor_line()),
-        "use an image with cgroup v2",
+        "use an image with cgroup v2, or set failCgroupV1 = false in [kubelet]",
     );
     add(
         facts.clock_ahead.abs() > CLOCK_LIMIT,
@@ -166,7 +174,8 @@ pub fn judge(facts: &Facts, cluster: &Cluster, role: Role, identity: &str) -> Ve
     };
     add(foreign, owner, "use a fresh machine, or run `kubeadm reset` there and remove /var/lib/kubewright");
     if let Some((major, minor)) = major_minor(&facts.containerd) {
-        let wanted = policy::containerd_minimum(cluster.kubernetes);
+        let (wanted_major, wanted_minor, _) = policy(cluster.kubernetes).containerd_minimum;
+        let wanted = (wanted_major, wanted_minor);
         add(
             (major, minor) < wanted,
             format!(
@@ -221,13 +230,31 @@ mod tests {
         cluster
     }
 
+    fn group(role: Role) -> InstanceGroup {
+        InstanceGroup { role, ..crate::desired::fixture::cluster().groups.remove(0) }
+    }
+
+    #[test]
+    fn cgroup_v1_is_accepted_where_the_spec_says_so() {
+        let text = GOOD.replace("fact cgroup 2", "fact cgroup 1");
+        let mut cluster = cluster("1.36.0", Packages::Apt { mirror: None, signing_key: None });
+        let problems =
+            |cluster: &Cluster, group: &InstanceGroup| judge(&Facts::parse(&text, 1000.0), cluster, group, "demo x").len();
+        let mut group = group(Role::Node);
+        assert_eq!(problems(&cluster, &group), 1);
+        cluster.components.kubelet.insert("failCgroupV1".into(), false.into());
+        assert_eq!(problems(&cluster, &group), 0);
+        group.settings.kubelet.insert("failCgroupV1".into(), true.into());
+        assert_eq!(problems(&cluster, &group), 1);
+    }
+
     #[test]
     fn a_good_machine_has_no_problems_and_its_journal_is_read() {
         let facts = Facts::parse(GOOD, 1000.0);
         for version in ["1.29.0", "1.34.2", "1.37.0"] {
-            for packages in [Packages::Apt { mirror: None }, Packages::Bundle("/b".into())] {
+            for packages in [Packages::Apt { mirror: None, signing_key: None }, Packages::Bundle("/b".into())] {
                 for role in [Role::ControlPlane, Role::Node] {
-                    assert_eq!(judge(&facts, &cluster(version, packages.clone()), role, "demo x"), []);
+                    assert_eq!(judge(&facts, &cluster(version, packages.clone()), &group(role), "demo x"), []);
                 }
             }
         }
@@ -259,7 +286,7 @@ mod tests {
             ("fact clock 1000.5", "fact clock 5000", "ahead"),
             ("fact clock 1000.5", "fact clock 100", "behind"),
         ];
-        let cluster = cluster("1.36.0", Packages::Apt { mirror: None });
+        let cluster = cluster("1.36.0", Packages::Apt { mirror: None, signing_key: None });
         let mut worst = GOOD.to_string();
         for (good, bad, told) in cases {
             let mut text = GOOD.replacen(good, bad, 1);
@@ -267,13 +294,16 @@ mod tests {
                 text = text.replace("os_id debian", "os_id fedora");
                 worst = worst.replace("os_id debian", "os_id fedora");
             }
-            let problems = judge(&Facts::parse(&text, 1000.0), &cluster, Role::ControlPlane, "demo.example.com sha256:0");
+            let problems = judge(&Facts::parse(&text, 1000.0), &cluster, &group(Role::ControlPlane), "demo.example.com sha256:0");
             assert!(problems.len() == 1 && problems[0].what.contains(told) && !problems[0].fix.is_empty(), "{bad}: {problems:?}");
             worst = worst.replacen(good, bad, 1);
         }
-        let all = judge(&Facts::parse(&worst, 1000.0), &cluster, Role::ControlPlane, "demo.example.com sha256:0");
+        let all = judge(&Facts::parse(&worst, 1000.0), &cluster, &group(Role::ControlPlane), "demo.example.com sha256:0");
         assert!(all.len() >= 13, "{all:?}");
-        assert!(!judge(&Facts::parse("", 0.0), &cluster, Role::Node, "x").is_empty(), "a machine that says nothing is not good");
+        assert!(
+            !judge(&Facts::parse("", 0.0), &cluster, &group(Role::Node), "x").is_empty(),
+            "a machine that says nothing is not good"
+        );
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Pki {
     /// Service-account key pair.
     pub sa_public: String,
     pub sa_key: Secret,
+    /// Encrypts Secrets in etcd: 32 random bytes, in base64.
+    pub encryption_key: Secret,
 }
 
 /// All that a task may use beside its machine.

@@ -22,8 +22,17 @@ const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const BACKDATED: Duration = Duration::from_secs(300);
 
 /// File names of the store's secrets, in the order of [`Pki`]'s fields.
-const FILES: [&str; 8] =
-    ["ca.crt", "ca.key", "etcd-ca.crt", "etcd-ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.pub", "sa.key"];
+const FILES: [&str; 9] = [
+    "ca.crt",
+    "ca.key",
+    "etcd-ca.crt",
+    "etcd-ca.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "sa.pub",
+    "sa.key",
+    "encryption.key",
+];
 
 impl Pki {
     /// Fresh ECDSA P-256 authorities, valid for ten years from `now`, and a service-account key.
@@ -41,6 +50,7 @@ impl Pki {
             front_proxy_ca_key,
             sa_public: account.public_key_pem(),
             sa_key: Secret::new(account.serialize_pem()),
+            encryption_key: random_key()?,
         })
     }
 
@@ -56,12 +66,13 @@ impl Pki {
             self.front_proxy_ca_key.clone(),
             public(&self.sa_public),
             self.sa_key.clone(),
+            self.encryption_key.clone(),
         ];
         FILES.into_iter().zip(contents).collect()
     }
 
     /// Names of the files that [`Pki::from_files`] asks for.
-    pub fn file_names() -> [&'static str; 8] {
+    pub fn file_names() -> [&'static str; 9] {
         FILES
     }
 
@@ -77,6 +88,7 @@ impl Pki {
             front_proxy_ca_key: file("front-proxy-ca.key")?,
             sa_public: file("sa.pub")?.expose().into(),
             sa_key: file("sa.key")?,
+            encryption_key: file("encryption.key")?,
         };
         let pairs = [
             ("ca", &pki.ca_cert, &pki.ca_key),
@@ -92,6 +104,10 @@ impl Pki {
         let account = KeyPair::from_pem(pki.sa_key.expose()).map_err(|error| format!("the secret sa.key is damaged: {error}"))?;
         if account.public_key_pem().trim() != pki.sa_public.trim() {
             return Err("the secrets sa.pub and sa.key do not belong together".into());
+        }
+        let key = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, pki.encryption_key.expose().trim());
+        if key.is_err() || key.is_ok_and(|key| key.len() != 32) {
+            return Err("the secret encryption.key is damaged: it is not 32 bytes in base64".into());
         }
         Ok(pki)
     }
@@ -140,6 +156,13 @@ pub fn admin_kubeconfig(
         "current-context": name,
     });
     serde_saphyr::to_string(&config).map(Secret::new).map_err(|error| error.to_string())
+}
+
+/// For the API server's `secretbox`.
+fn random_key() -> Result<Secret, String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_string())?;
+    Ok(Secret::new(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes)))
 }
 
 fn authority(name: &str, now: jiff::Timestamp) -> Result<(String, Secret), String> {
@@ -285,7 +308,9 @@ mod tests {
         for (name, _) in &files {
             let missing = Pki::from_files(|asked| read(&files, asked).filter(|_| asked != *name)).err().unwrap();
             assert!(missing.contains(name), "{missing}");
-            for other in [Secret::new("garbage"), read(&stranger, name).unwrap()] {
+            // Nothing else in the store tells what the encryption key of a cluster has to be.
+            let foreign = read(&stranger, name).filter(|_| *name != "encryption.key");
+            for other in foreign.into_iter().chain([Secret::new("garbage")]) {
                 let error = Pki::from_files(|asked| if asked == *name { Some(other.clone()) } else { read(&files, asked) });
                 let error = error.err().unwrap_or_else(|| panic!("{name}: accepted"));
                 assert!(error.contains(name) && !error.contains("PRIVATE"), "{error}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::kubeadm::{self, Discovery, Place};
 use super::{Fleet, Machine, pki, steps};
 use crate::cluster::{Cluster, Cni, Packages, Role};
+use crate::secret::Secret;
 
 /// Files by path, `SLOT/etc/...`; what only AWS can say of a machine that is not there yet is a hole, `<instance id>`.
 ///
@@ -40,11 +41,17 @@ pub fn render(cluster: &Cluster, machines: &[Machine], ca_cert: Option<&str>) ->
         put("etc/modules-load.d/kubewright.conf", steps::MODULES);
         put("etc/sysctl.d/99-kubewright.conf", steps::SYSCTLS);
         let mut hosts = steps::own_name(machine) + "\n";
+        for file in kubeadm::patch_files(place)? {
+            put(file.path.trim_start_matches('/'), file.text.expose());
+        }
         if control_plane {
+            for file in kubeadm::api_server_files(&Secret::new("<key>"))? {
+                put(file.path.trim_start_matches('/'), file.text.expose());
+            }
             hosts += &(steps::endpoint(cluster, machine) + "\n");
         }
         put("etc/hosts (added)", &hosts);
-        if let Packages::Apt { mirror } = &cluster.packages {
+        if let Packages::Apt { mirror, .. } = &cluster.packages {
             put("etc/apt/sources.list.d/kubernetes.list", &steps::apt_source(cluster, mirror.as_deref()));
         }
     }

@@ -67,11 +67,15 @@ impl<'a> Run<'a> {
 
     /// Facts, journal and what the node has of a bundle, in one round trip; changes nothing.
     async fn gather(&self, line: &Line) -> Result<Facts, Failure> {
-        let (host, port) = match &self.place.cluster.packages {
-            Packages::Apt { mirror } => source_of(&steps::repository(self.place.cluster, mirror.as_deref())),
-            Packages::Bundle(_) => (String::new(), String::new()),
+        let (host, port, bundle) = match &self.place.cluster.packages {
+            Packages::Apt { mirror, .. } => {
+                let (host, port) = source_of(&steps::repository(self.place.cluster, mirror.as_deref()));
+                (host, port, "no")
+            }
+            Packages::Bundle(_) => (String::new(), String::new(), "yes"),
         };
-        let script = render("steps/facts.sh.j2", json!({"source_host": host, "source_port": port})).map_err(Failure::plain)?;
+        let values = json!({"source_host": host, "source_port": port, "bundle": bundle});
+        let script = render("steps/facts.sh.j2", values).map_err(Failure::plain)?;
         line.host_key(&self.waiting()).await?;
         let output = line.script(PROBE, &script, SHORT, &self.waiting()).await?;
         // The script reads the machine's clock last.
@@ -87,7 +91,7 @@ impl<'a> Run<'a> {
         let identity = steps::identity(self.place.cluster, self.pki).map_err(Failure::plain)?;
         let deadline = self.after(Duration::from_secs(600));
         let problems = loop {
-            let problems = judge(&facts, self.place.cluster, self.place.group.role, &identity);
+            let problems = judge(&facts, self.place.cluster, self.place.group, &identity);
             let settling = ["running", "not started", "not run"].contains(&facts.cloud_init.as_str());
             match self.line {
                 Some(line) if settling && !problems.is_empty() && self.clock.now() < deadline => {
@@ -169,8 +173,10 @@ impl<'a> Run<'a> {
         let (Some(bundle), line) = (self.bundle, self.own_line()?) else {
             return Err(Failure::plain("the bundle is not loaded".into()));
         };
+        let mut have = bundle.present(wanted, &facts.images);
+        have.extend(facts.have.iter().cloned());
         for attempt in 1.. {
-            let Some(stream) = bundle.stream(wanted, &facts.have) else { return Ok(()) };
+            let Some(stream) = bundle.stream(wanted, &have) else { return Ok(()) };
             (self.events)(NodeEvent::Waiting("upload of the bundle".into()));
             let stream = stream.map_err(Failure::plain)?;
             match line.call(UNPACK, Stdin::Stream(stream), step.limit, &self.waiting()).await {
@@ -260,7 +266,8 @@ impl<'a> Run<'a> {
     }
 
     fn secrets(&self) -> Vec<Secret> {
-        vec![self.pki.ca_key.clone(), self.pki.etcd_ca_key.clone(), self.pki.front_proxy_ca_key.clone(), self.pki.sa_key.clone()]
+        let Pki { ca_key, etcd_ca_key, front_proxy_ca_key, sa_key, encryption_key, .. } = self.pki;
+        [ca_key, etcd_ca_key, front_proxy_ca_key, sa_key, encryption_key].map(Clone::clone).to_vec()
     }
 
     pub(super) fn waiting(&self) -> impl Fn(String) + Send + Sync + use<> {

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{Bundle, hex};
-use super::kubeadm::{self, CRI_SOCKET, Discovery, Place, policy};
+use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::template::render;
 use super::{Machine, NodeTask, Pki, pki};
-use crate::cluster::{Cluster, Cni, Packages, Role};
+use crate::cluster::policy::REPOSITORY_KEY;
+use crate::cluster::{Cluster, Cni, Packages, Role, policy};
 use crate::secret::Secret;
 
 /// One idempotent thing done on one node.
@@ -80,19 +81,21 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add("swap", MINUTE, Work::Now(body("swap", json!({}))?));
             list.add("container-runtime", 15 * MINUTE, Work::Unit(container_runtime(cluster, apt)?));
             match (&cluster.packages, bundle) {
-                (Packages::Apt { mirror }, _) => {
-                    list.add("packages", 15 * MINUTE, Work::Unit(apt_packages(cluster, mirror.as_deref())?));
+                (Packages::Apt { mirror, signing_key }, _) => {
+                    let packages = apt_packages(cluster, mirror.as_deref(), signing_key.as_deref())?;
+                    list.add("packages", 15 * MINUTE, Work::Unit(packages));
                 }
                 (Packages::Bundle(_), Some(bundle)) => {
                     let wanted = bundle.wanted(place.group.role);
                     let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
-                    let install = body("bundle", json!({"sums": sums}))?;
+                    let images: String = bundle.recognisable(&wanted).concat();
+                    let install = body("bundle", json!({"sums": sums, "images": images}))?;
                     list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
                     list.add("images", 15 * MINUTE, Work::Unit(body("images", json!({}))? + &format!("# {}\n", digest(&sums))));
                 }
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }
-            list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy::pause_image(cluster.kubernetes)}))?));
+            list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
             list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
             if apt && place.group.role == Role::ControlPlane {
                 let values = json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET});
@@ -100,6 +103,11 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             }
             if place.group.role == Role::ControlPlane {
                 list.add("certificates", MINUTE, Work::Now(certificates(pki)?));
+                list.add("api-server", MINUTE, Work::Now(files(None, kubeadm::api_server_files(&pki.encryption_key)?)?));
+            }
+            let patches = kubeadm::patch_files(place)?;
+            if !patches.is_empty() {
+                list.add("patches", MINUTE, Work::Now(files(Some(&format!("{FOLDER}/patches")), patches)?));
             }
         }
         NodeTask::Init => {
@@ -238,13 +246,13 @@ pub(super) fn join_files(place: Place<'_>, discovery: &Discovery, through: &Mach
 
 /// `/etc/containerd/config.toml` for containerd 1.x and 2.x.
 pub(super) fn containerd_configs(cluster: &Cluster) -> Result<[String; 2], String> {
-    let values = json!({"pause": policy::pause_image(cluster.kubernetes)});
+    let values = json!({"pause": policy(cluster.kubernetes).sandbox_image()});
     Ok([render("containerd/v2.toml.j2", &values)?, render("containerd/v3.toml.j2", &values)?])
 }
 
 fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
     let [config_v2, config_v3] = containerd_configs(cluster)?;
-    let (major, minor) = policy::containerd_minimum(cluster.kubernetes);
+    let (major, minor, _) = policy(cluster.kubernetes).containerd_minimum;
     let crictl = format!("runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\n");
     let values = json!({"apt": apt, "minimum": [major, minor], "config_v2": config_v2, "config_v3": config_v3, "crictl": crictl});
     body("container-runtime", values)
@@ -263,12 +271,12 @@ pub(super) fn apt_source(cluster: &Cluster, mirror: Option<&str>) -> String {
 
 const APT_KEY: &str = "/etc/apt/keyrings/kubernetes.gpg";
 
-fn apt_packages(cluster: &Cluster, mirror: Option<&str>) -> Result<String, String> {
+fn apt_packages(cluster: &Cluster, mirror: Option<&str>, signing_key: Option<&str>) -> Result<String, String> {
     let values = json!({
         "repository": repository(cluster, mirror),
         "source": apt_source(cluster, mirror),
         "key_file": APT_KEY,
-        "fingerprint": policy::REPOSITORY_KEY,
+        "fingerprint": signing_key.unwrap_or(REPOSITORY_KEY),
         "version": cluster.kubernetes.to_string(),
     });
     body("apt", values)
@@ -291,10 +299,10 @@ fn kubelet(cluster: &Cluster) -> Result<String, String> {
 }
 
 fn certificates(pki: &Pki) -> Result<String, String> {
-    let public =
-        |path: &str, content: &str| json!({"path": format!("/etc/kubernetes/pki/{path}"), "mode": "0644", "content": content});
-    let private = |path: &str, content: &Secret| json!({"path": format!("/etc/kubernetes/pki/{path}"), "mode": "0600", "content": content.expose()});
-    let files = [
+    let file = |path: &str, mode, text: Secret| File { path: format!("/etc/kubernetes/pki/{path}"), mode, text };
+    let public = |path: &str, text: &str| file(path, "0644", Secret::new(text));
+    let private = |path: &str, text: &Secret| file(path, "0600", text.clone());
+    let pairs = vec![
         public("ca.crt", &pki.ca_cert),
         private("ca.key", &pki.ca_key),
         public("etcd/ca.crt", &pki.etcd_ca_cert),
@@ -304,7 +312,17 @@ fn certificates(pki: &Pki) -> Result<String, String> {
         public("sa.pub", &pki.sa_public),
         private("sa.key", &pki.sa_key),
     ];
-    body("certificates", json!({"files": files}))
+    files(None, pairs)
+}
+
+/// Files of a machine; all that is in the folder `only_in` and not among them goes away.
+fn files(only_in: Option<&str>, files: Vec<File>) -> Result<String, String> {
+    let one = |file: File| json!({"path": file.path, "mode": file.mode, "content": file.text.expose()});
+    let mut values = json!({"files": files.into_iter().map(one).collect::<Vec<_>>()});
+    if let (Some(folder), Some(values)) = (only_in, values.as_object_mut()) {
+        values.insert("only_in".into(), folder.into());
+    }
+    body("files", values)
 }
 
 /// Images of Calico; the bundle of an air-gapped cluster has to hold them.

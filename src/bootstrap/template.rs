@@ -23,14 +23,13 @@ embedded!(
     "containerd/v2.toml.j2",
     "containerd/v3.toml.j2",
     "kubeadm/cluster.yaml.j2",
+    "kubeadm/fields.yaml.j2",
     "kubeadm/init.yaml.j2",
     "kubeadm/join.yaml.j2",
-    "kubeadm/kubelet.yaml.j2",
-    "kubeadm/kube-proxy.yaml.j2",
     "steps/api.sh.j2",
     "steps/apt.sh.j2",
     "steps/bundle.sh.j2",
-    "steps/certificates.sh.j2",
+    "steps/files.sh.j2",
     "steps/cloud-init.sh.j2",
     "steps/cni.sh.j2",
     "steps/container-runtime.sh.j2",
@@ -72,6 +71,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     }
     environment.set_auto_escape_callback(|name| AutoEscape::Custom(kind_of(name).into()));
     environment.set_formatter(write_escaped);
+    environment.add_filter("key", yaml_key);
+    environment.add_filter("spaces", |depth: usize| Value::from_safe_string("  ".repeat(depth)));
     for (name, text) in TEMPLATES {
         // A template that does not parse stays unknown, and the test that loads all of them fails.
         let _ = environment.add_template(name, text);
@@ -83,6 +84,17 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub(super) fn render(name: &str, values: impl Serialize) -> Result<String, String> {
     let template = ENVIRONMENT.get_template(name).map_err(|error| explain(name, &error))?;
     template.render(Serde(values)).map_err(|error| explain(name, &error))
+}
+
+/// A key of a YAML mapping: bare where every reader takes it for text, in quotes otherwise.
+fn yaml_key(text: &str) -> Value {
+    const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "nan"];
+    let plain =
+        text.len() > 1 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    match plain && !WORDS.contains(&text.to_ascii_lowercase().as_str()) {
+        true => Value::from_safe_string(text.to_owned()),
+        false => Value::from(text),
+    }
 }
 
 fn explain(name: &str, error: &Error) -> String {

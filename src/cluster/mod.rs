@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+pub mod components;
 pub mod policy;
 pub mod version;
+pub use components::{Component, Components, Fields, HostPath, NodeSettings, Patch, PatchKind, PatchTarget};
 pub use policy::{KubeadmApi, Policy, policy};
 pub use version::KubernetesVersion;
 
@@ -32,6 +34,8 @@ pub struct Cluster {
     /// Extra tags of every resource; never a reserved one.
     pub tags: BTreeMap<String, String>,
     pub packages: Packages,
+    #[serde(default)]
+    pub components: Box<Components>,
     /// `delete cluster` refuses.
     pub prevent_destroy: bool,
 }
@@ -147,6 +151,8 @@ pub struct InstanceGroup {
     pub metadata_hop_limit: u8,
     #[serde(default)]
     pub rolling_update: RollingUpdate,
+    #[serde(default)]
+    pub settings: NodeSettings,
 }
 
 /// What a group puts on the Node objects of its machines.
@@ -281,7 +287,12 @@ pub enum TaintEffect {
 #[serde(rename_all = "kebab-case")]
 pub enum Packages {
     /// The per-minor apt repository; `None`: the community's own. The signing key is pinned.
-    Apt { mirror: Option<String> },
+    Apt {
+        mirror: Option<String>,
+        /// Fingerprint of a mirror's own key, 40 hexadecimal digits in upper case; `None`: the community's key.
+        #[serde(default)]
+        signing_key: Option<String>,
+    },
     /// An air-gapped bundle: a folder, absolute, with `VERSION`, `SHA256SUMS`, `bin/`, `cni/`, `images/`, `systemd/`.
     Bundle(PathBuf),
 }
@@ -313,7 +324,8 @@ impl Cluster {
             node_ports: vec![],
             groups: vec![],
             tags: BTreeMap::new(),
-            packages: Packages::Apt { mirror: None },
+            packages: Packages::Apt { mirror: None, signing_key: None },
+            components: Box::default(),
             prevent_destroy: false,
         }
     }

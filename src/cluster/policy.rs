@@ -1,10 +1,11 @@
 //! What each Kubernetes minor asks for, as a table. A new minor is one more row, and a wider
 //! [`KubernetesVersion::SUPPORTED_MINORS`].
 //!
-//! Sources: kubeadm's `constants.go` of each release branch (`PauseVersion`, `MinExternalEtcdVersion`); CHANGELOG-1.31 and
-//! CHANGELOG-1.37 (`v1beta4` added, `v1beta3` removed); CHANGELOG-1.35 (`failCgroupV1`); kubernetes/kubernetes#130713 (pause
-//! 3.10.1); kubeclipper#947 (pause 3.10.2 from 1.36 on). The kubelet has asked for CRI v1 since 1.26, which containerd has from
-//! 1.6.0 on; the fallback for runtimes without `RuntimeConfig` (containerd 1.x) stays until 1.38 (KEP-4033).
+//! Sources: `cmd/kubeadm/app/constants/constants.go` of v1.29.6, v1.30.14, v1.31.14, v1.32.13, v1.33.13, v1.34.2, v1.35.4, v1.36.3
+//! and v1.37.0 (`PauseVersion`, `DefaultEtcdVersion`, `MinExternalEtcdVersion`, `CoreDNSVersion`); CHANGELOG-1.31 and CHANGELOG-1.37
+//! (`v1beta4` added, `v1beta3` removed); CHANGELOG-1.35 (`failCgroupV1`, `--pod-infra-container-image` removed). The kubelet has
+//! asked for CRI v1 since 1.26, which containerd has from 1.6.0 on; the fallback for runtimes without `RuntimeConfig`
+//! (containerd 1.x) stays until 1.38 (KEP-4033).
 
 use super::KubernetesVersion;
 
@@ -31,32 +32,57 @@ pub struct Policy {
     pub kubeadm_api: KubeadmApi,
     /// Tag of `registry.k8s.io/pause`, the sandbox image that kubeadm of this minor expects of the runtime.
     pub pause: &'static str,
+    /// Tag of `registry.k8s.io/etcd` that kubeadm of the row's source installs.
+    pub etcd: &'static str,
     /// Oldest etcd that kubeadm's preflight takes, (major, minor, patch).
     pub etcd_minimum: (u32, u32, u32),
+    /// Tag of `registry.k8s.io/coredns/coredns` that kubeadm of the row's source installs.
+    pub coredns: &'static str,
     /// Oldest containerd that the kubelet works with.
     pub containerd_minimum: (u32, u32, u32),
     /// The kubelet starts on cgroup v1; if false, only with `failCgroupV1: false`.
     pub cgroup_v1: bool,
+    /// `(component, flag)` that this minor does not know any more, of those that people still write.
+    pub removed_flags: &'static [(&'static str, &'static str)],
 }
 
-const ETCD: (u32, u32, u32) = (3, 5, 24);
 const CONTAINERD: (u32, u32, u32) = (1, 6, 0);
+const OLD_ETCD: (u32, u32, u32) = (3, 4, 13);
+const ETCD: (u32, u32, u32) = (3, 5, 24);
+/// Gone before the oldest minor of the table: container runtime by dockershim (1.24, 1.27).
+const LONG_GONE: &[(&str, &str)] = &[("kubelet", "container-runtime"), ("kubelet", "network-plugin"), ("kubelet", "cni-bin-dir")];
+const FROM_35: &[(&str, &str)] = &[
+    ("kubelet", "container-runtime"),
+    ("kubelet", "network-plugin"),
+    ("kubelet", "cni-bin-dir"),
+    ("kubelet", "pod-infra-container-image"),
+];
 
-const fn row(minor: u32, kubeadm_api: KubeadmApi, pause: &'static str, cgroup_v1: bool) -> Policy {
-    Policy { minor, kubeadm_api, pause, etcd_minimum: ETCD, containerd_minimum: CONTAINERD, cgroup_v1 }
+const fn row(minor: u32, pause: &'static str, etcd: &'static str, coredns: &'static str) -> Policy {
+    Policy {
+        minor,
+        kubeadm_api: if minor < 31 { KubeadmApi::V1Beta3 } else { KubeadmApi::V1Beta4 },
+        pause,
+        etcd,
+        etcd_minimum: if minor < 31 { OLD_ETCD } else { ETCD },
+        coredns,
+        containerd_minimum: CONTAINERD,
+        cgroup_v1: minor < 35,
+        removed_flags: if minor < 35 { LONG_GONE } else { FROM_35 },
+    }
 }
 
 /// Ascending, without gaps.
 const TABLE: [Policy; 9] = [
-    row(29, KubeadmApi::V1Beta3, "3.9", true),
-    row(30, KubeadmApi::V1Beta3, "3.9", true),
-    row(31, KubeadmApi::V1Beta4, "3.10", true),
-    row(32, KubeadmApi::V1Beta4, "3.10", true),
-    row(33, KubeadmApi::V1Beta4, "3.10", true),
-    row(34, KubeadmApi::V1Beta4, "3.10.1", true),
-    row(35, KubeadmApi::V1Beta4, "3.10.1", false),
-    row(36, KubeadmApi::V1Beta4, "3.10.2", false),
-    row(37, KubeadmApi::V1Beta4, "3.10.2", false),
+    row(29, "3.9", "3.5.12-0", "v1.11.1"),
+    row(30, "3.9", "3.5.15-0", "v1.11.3"),
+    row(31, "3.10", "3.5.24-0", "v1.11.3"),
+    row(32, "3.10", "3.5.24-0", "v1.11.3"),
+    row(33, "3.10", "3.5.24-0", "v1.12.0"),
+    row(34, "3.10.1", "3.6.5-0", "v1.12.1"),
+    row(35, "3.10.1", "3.6.6-0", "v1.13.1"),
+    row(36, "3.10.2", "3.6.8-0", "v1.14.2"),
+    row(37, "3.10.2", "3.7.0-0", "v1.14.6"),
 ];
 
 impl Policy {
@@ -65,6 +91,9 @@ impl Policy {
         format!("registry.k8s.io/pause:{}", self.pause)
     }
 }
+
+/// Fingerprint of the key that signs the community's per-minor repositories (the `isv:kubernetes` project).
+pub const REPOSITORY_KEY: &str = "DE15B14486CD377B9E876E1A234654DA9A296436";
 
 /// The row of a version. Versions outside the table, which the spec's checks refuse, get the nearest row.
 pub fn policy(version: KubernetesVersion) -> Policy {
@@ -85,6 +114,21 @@ mod tests {
             assert_eq!(policy.minor, minor);
             assert_eq!(policy.kubeadm_api == KubeadmApi::V1Beta3, minor < 31, "1.{minor}");
             assert_eq!(policy.cgroup_v1, minor < 35, "1.{minor}");
+        }
+    }
+
+    #[test]
+    fn what_a_minor_ships_is_never_older_than_what_it_or_an_earlier_one_asks_for() {
+        let number = |tag: &str| -> Vec<u32> {
+            tag.trim_start_matches('v').split(['.', '-']).filter_map(|part| part.parse().ok()).collect()
+        };
+        for rows in TABLE.windows(2) {
+            let [earlier, later] = rows else { continue };
+            assert!(number(earlier.etcd) <= number(later.etcd), "{later:?}");
+            assert!(number(earlier.coredns) <= number(later.coredns), "{later:?}");
+            let (major, minor, patch) = later.etcd_minimum;
+            assert!(number(later.etcd) >= vec![major, minor, patch], "{later:?}");
+            assert!(later.removed_flags.len() >= earlier.removed_flags.len(), "{later:?}");
         }
     }
 }

@@ -39,7 +39,8 @@ pub fn cluster() -> Cluster {
         ],
         zones,
         tags: BTreeMap::new(),
-        packages: Packages::Apt { mirror: None },
+        packages: Packages::Apt { mirror: None, signing_key: None },
+        components: Default::default(),
         prevent_destroy: false,
     }
 }
@@ -59,5 +60,6 @@ pub fn group(name: &str, role: Role, count: u32, machine_type: &str, zones: &[St
         instance_profile: None,
         metadata_hop_limit: 1,
         rolling_update: Default::default(),
+        settings: Default::default(),
     }
 }

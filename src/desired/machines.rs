@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::cluster::{Cluster, Cni, InstanceGroup, Role, SshAddress, Topology};
+use crate::cluster::{Cluster, Cni, InstanceGroup, NodeSettings, Role, SshAddress, Topology};
 use crate::desired::{Audience, ResourceId};
 
 /// A machine that the cluster calls for.
@@ -85,6 +85,8 @@ pub struct MadeFrom {
     pub hop_limit: String,
     pub key: String,
     pub user_data: String,
+    /// Kubelet and patches of the group.
+    pub settings: String,
 }
 
 impl MadeFrom {
@@ -96,13 +98,14 @@ impl MadeFrom {
             // Without the comment, which is nothing to a machine.
             key: digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")),
             user_data: digest(user_data),
+            settings: settings(&group.settings),
         }
     }
 
     /// Value of the tag, at most 256 characters: an instance profile's name has at most 128.
     pub fn to_tag(&self) -> String {
-        let Self { volume, profile, hop_limit, key, user_data } = self;
-        format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data}")
+        let Self { volume, profile, hop_limit, key, user_data, settings } = self;
+        format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data} settings={settings}")
     }
 
     /// The settings in which a tag differs, as `(setting, was, is)`.
@@ -115,6 +118,15 @@ impl MadeFrom {
             .filter(|(key, value)| was.get(key) != Some(value))
             .map(|(key, value)| (key.to_owned(), was.get(key).copied().unwrap_or("unknown").to_owned(), value.to_owned()))
             .collect()
+    }
+}
+
+/// A name for what a group's machines have of their own; preflight checks are over once a machine has joined.
+fn settings(settings: &NodeSettings) -> String {
+    let lasting = NodeSettings { ignore_preflight_errors: vec![], ..settings.clone() };
+    match lasting == NodeSettings::default() {
+        true => "none".into(),
+        false => digest(&serde_json::to_string(&lasting).unwrap_or_default()),
     }
 }
 

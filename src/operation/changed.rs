@@ -18,6 +18,9 @@ fn compare(path: &str, before: &Value, now: &Value, keys: &mut Vec<String>) {
     let below = |key: &str| match (path, key) {
         ("", "region" | "zones") => format!("aws.{key}"),
         ("", "node_ports") => "node_ports.access".to_owned(),
+        // The spec has these without a table around them.
+        ("", "components") => String::new(),
+        (group, "settings") if group.ends_with(':') => group.to_owned(),
         ("", _) => key.to_owned(),
         (group, _) if group.ends_with(':') => format!("{group} {key}"),
         _ => format!("{path}.{key}"),

@@ -1,5 +1,6 @@
 //! Changes of a spec that a live cluster cannot follow.
 
+use crate::cluster::Components;
 use crate::plan::planner::Planner;
 use crate::recorded::NodePhase;
 
@@ -23,6 +24,7 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
         groups,
         tags: _,
         packages: _,
+        components,
         prevent_destroy: _,
     } = previous;
     let crate::cluster::Network { cidr, pods, services, cni, topology } = network;
@@ -51,6 +53,13 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
             );
         }
     }
+    let tables = changed(components, &cluster.components);
+    if has_nodes && !tables.is_empty() {
+        planner.error(
+            format!("settings of components cannot be changed in a live cluster: {tables}"),
+            "set them back, or set them for an instance group",
+        );
+    }
     if has_nodes && *kubernetes != cluster.kubernetes {
         planner.error(
             format!("kubernetes {kubernetes} -> {} is an upgrade, which `update` does not do", cluster.kubernetes),
@@ -72,4 +81,29 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
             );
         }
     }
+}
+
+/// Which tables of the spec differ.
+fn changed(was: &Components, is: &Components) -> String {
+    let Components {
+        api_server,
+        controller_manager,
+        scheduler,
+        etcd,
+        kubelet,
+        kube_proxy,
+        patches,
+        // It is about the machines to come.
+        ignore_preflight_errors: _,
+    } = was;
+    let tables = [
+        ("api_server", *api_server != is.api_server),
+        ("controller_manager", *controller_manager != is.controller_manager),
+        ("scheduler", *scheduler != is.scheduler),
+        ("etcd", *etcd != is.etcd),
+        ("kubelet", *kubelet != is.kubelet),
+        ("kube_proxy", *kube_proxy != is.kube_proxy),
+        ("patches", *patches != is.patches),
+    ];
+    tables.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod components;
+
 use super::SpecFiles;
 use super::file::{GroupKeys, PackageKeys, SpecFile, SshKeys};
 use super::place::{At, Span};
@@ -13,7 +15,8 @@ use super::values::machine::{KeyText, PathText, TagKey, TagValue};
 use super::values::net::{Cidr, Zone};
 use super::values::words::{Reach, Source};
 use crate::cluster::{
-    Api, Cluster, InstanceGroup, Nat, Network, Packages, Role, RollingUpdate, Ssh, SshAddress, SshAuth, Topology, Volume,
+    Api, Cluster, InstanceGroup, Nat, Network, NodeSettings, Packages, Role, RollingUpdate, Ssh, SshAddress, SshAuth, Topology,
+    Volume,
 };
 
 /// What a spec is read in.
@@ -24,7 +27,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// The value of a key that was read without a problem.
-fn value<T: Clone>(key: &Option<At<T>>) -> Option<T> {
+pub(super) fn value<T: Clone>(key: &Option<At<T>>) -> Option<T> {
     key.as_ref().map(|at| at.value.clone())
 }
 
@@ -34,13 +37,21 @@ pub(crate) fn cluster(spec: &SpecFile, around: &Surroundings, findings: &mut Fin
     let ssh =
         spec.ssh.as_ref().map(|at| (&at.value, public_key_line(&at.value, around, findings), auth(&at.value, around, findings)));
     let packages = spec.packages.as_ref().and_then(|at| packages(&at.value, around, findings));
+    let components = components::of(spec, around, findings);
+    let settings: Vec<_> = spec
+        .instance_group
+        .iter()
+        .flat_map(|groups| groups.value.values())
+        .map(|keys| components::of_group(keys, around, findings))
+        .collect();
 
     let (aws, network, api) = (&spec.aws.as_ref()?.value, &spec.network.as_ref()?.value, &spec.api.as_ref()?.value);
     let zones: Vec<String> = aws.zones.as_ref()?.value.values().map(|zone| zone.0.clone()).collect();
     let reach = value(&network.topology)?;
     value(&spec.schema)?;
     let (ssh, public_key, auth) = ssh?;
-    let groups = spec.instance_group.as_ref()?.value.values().map(|keys| group(keys, &zones)).collect::<Option<Vec<_>>>()?;
+    let groups = spec.instance_group.as_ref()?.value.values().zip(settings);
+    let groups = groups.map(|(keys, settings)| group(keys, settings?, &zones)).collect::<Option<Vec<_>>>()?;
     Some(Cluster {
         name: value(&spec.name)?.0,
         kubernetes: value(&spec.kubernetes)?,
@@ -75,13 +86,14 @@ pub(crate) fn cluster(spec: &SpecFile, around: &Surroundings, findings: &mut Fin
         node_ports: cidrs(&spec.node_ports.as_ref()?.value.access)?,
         tags: tags(&spec.tags)?,
         packages: packages?,
+        components: Box::new(components?),
         prevent_destroy: value(&spec.prevent_destroy)?,
         zones,
         groups,
     })
 }
 
-fn group(keys: &GroupKeys, cluster_zones: &[String]) -> Option<InstanceGroup> {
+fn group(keys: &GroupKeys, settings: NodeSettings, cluster_zones: &[String]) -> Option<InstanceGroup> {
     let role = value(&keys.role)?;
     let own: Option<&List<Zone>> = keys.zones.as_ref().map(|at| &at.value);
     let wanted = |zone: &&String| own.is_none_or(|own| own.values().any(|wanted| wanted.0 == **zone));
@@ -107,6 +119,7 @@ fn group(keys: &GroupKeys, cluster_zones: &[String]) -> Option<InstanceGroup> {
             max_surge: value(&rolling.max_surge)?,
             max_unavailable: value(&rolling.max_unavailable)?,
         },
+        settings,
     })
 }
 
@@ -157,7 +170,10 @@ fn auth(ssh: &SshKeys, around: &Surroundings, findings: &mut Findings) -> Option
 
 fn packages(keys: &PackageKeys, around: &Surroundings, findings: &mut Findings) -> Option<Packages> {
     match value(&keys.source)? {
-        Source::Apt => Some(Packages::Apt { mirror: value(&keys.mirror).map(|url| url.0) }),
+        Source::Apt => Some(Packages::Apt {
+            mirror: value(&keys.mirror).map(|url| url.0),
+            signing_key: value(&keys.signing_key).map(|key| key.0),
+        }),
         Source::Bundle => {
             let at = keys.bundle.as_ref()?;
             let folder = resolve(&at.value, &at.span, around, findings)?;
@@ -173,7 +189,7 @@ fn packages(keys: &PackageKeys, around: &Surroundings, findings: &mut Findings) 
     }
 }
 
-fn resolve(path: &PathText, span: &Span, around: &Surroundings, findings: &mut Findings) -> Option<PathBuf> {
+pub(super) fn resolve(path: &PathText, span: &Span, around: &Surroundings, findings: &mut Findings) -> Option<PathBuf> {
     let in_home = path.0.strip_prefix('~').map(|rest| rest.trim_start_matches('/'));
     match (in_home, around.files.home()) {
         (None, _) => Some(around.base.join(&path.0)),

@@ -9,12 +9,15 @@ use super::nearest;
 use super::problem::Findings;
 use super::read::{Fields, Int, List, Map};
 use super::table::{Key, Shape, table};
+use super::values::components::{
+    EnvName, Fingerprint, FlagName, FlagValue, FreeFields, MachinePath, PathType, PreflightCheck, VolumeName,
+};
 use super::values::kube::{LabelKey, LabelValue};
 use super::values::machine::{KeyText, MachineType, PathText, Profile, TagKey, TagValue, VolumeKind};
 use super::values::names::{ClusterName, DnsZone, GroupName, San, User};
 use super::values::net::{Cidr, MirrorUrl, Region, Zone};
 use super::values::words::{Reach, SchemaVersion, Source};
-use crate::cluster::{Amount, Cni, HostKeys, Image, KubernetesVersion, Nat, Role, SshAddress, Taint};
+use crate::cluster::{Amount, Cni, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint};
 
 table! {
     /// A cluster, as kubewright builds and keeps it.
@@ -41,6 +44,22 @@ table! {
         node_ports: NodePortKeys = default({});
         /// Where kubeadm, kubelet and the other programs come from.
         packages: PackageKeys = default({});
+        /// kube-apiserver, beyond kubewright's own settings.
+        api_server: ComponentKeys = default({});
+        /// kube-controller-manager, beyond kubewright's own settings.
+        controller_manager: ComponentKeys = default({});
+        /// kube-scheduler, beyond kubewright's own settings.
+        scheduler: ComponentKeys = default({});
+        /// etcd, beyond kubewright's own settings.
+        etcd: EtcdKeys = default({});
+        /// Fields of KubeletConfiguration (kubelet.config.k8s.io/v1beta1) of every machine, laid over kubewright's own.
+        kubelet: FreeFields = default({});
+        /// Fields of KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), laid over kubewright's own.
+        kube_proxy: FreeFields = default({});
+        /// kubeadm's patches, for every machine that runs their target.
+        patches: List<PatchKeys> = default([]);
+        /// kubeadm's preflight checks whose errors do not count, by name; never `all`.
+        ignore_preflight_errors: List<PreflightCheck> = default([]);
         /// Machines made alike; at least one group has the role `control-plane`.
         instance_group: List<GroupKeys> = required;
     }
@@ -123,6 +142,8 @@ table! {
         source: Source = default("apt");
         /// With `apt`: https address of a mirror of the repository.
         mirror: MirrorUrl = optional;
+        /// With `mirror`: fingerprint of the key that signs it. Default: that of the community's key.
+        signing_key: Fingerprint = optional;
         /// With `bundle`: the folder, relative to this file.
         bundle: PathText = optional;
     }
@@ -157,6 +178,64 @@ table! {
         metadata_hop_limit: Int<1, 64> = default(1);
         /// How machines of the group are replaced.
         rolling_update: RollingUpdateKeys = default({});
+        /// Fields of KubeletConfiguration of this group's machines, laid over those of the cluster.
+        kubelet: FreeFields = default({});
+        /// Flags of the kubelet, without their dashes.
+        kubelet_args: Map<FlagName, FlagValue> = default({});
+        /// kubeadm's patches for this group's machines.
+        patches: List<PatchKeys> = default([]);
+        /// kubeadm's preflight checks whose errors do not count on this group's machines, by name; never `all`.
+        ignore_preflight_errors: List<PreflightCheck> = default([]);
+    }
+}
+
+table! {
+    /// A component of the control plane, beyond kubewright's own settings.
+    ComponentKeys {
+        /// Flags, without their dashes; they win over kubewright's own.
+        extra_args: Map<FlagName, FlagValue> = default({});
+        /// Environment variables; from Kubernetes 1.31 on.
+        extra_envs: Map<EnvName, FlagValue> = default({});
+        /// Files and folders of the machine that the component's pod sees.
+        extra_volumes: List<HostPathKeys> = default([]);
+    }
+}
+
+table! {
+    /// etcd, beyond kubewright's own settings.
+    EtcdKeys {
+        /// Flags, without their dashes; they win over kubewright's own.
+        extra_args: Map<FlagName, FlagValue> = default({});
+        /// Environment variables; from Kubernetes 1.31 on.
+        extra_envs: Map<EnvName, FlagValue> = default({});
+    }
+}
+
+table! {
+    /// A file or folder of the machine that a component's pod sees.
+    HostPathKeys {
+        /// Name of the volume.
+        name: VolumeName = required;
+        /// Path on the machine.
+        host_path: MachinePath = required;
+        /// Path in the pod. Default: the same.
+        mount_path: MachinePath = optional;
+        /// The pod cannot change it.
+        read_only: bool = default(true);
+        /// What has to be there, as Kubernetes' hostPath says it; empty: anything.
+        path_type: PathType = default("");
+    }
+}
+
+table! {
+    /// A patch, as kubeadm applies it.
+    PatchKeys {
+        /// What is patched.
+        target: PatchTarget = required;
+        /// How the patch is to be read.
+        kind: PatchKind = default("strategic");
+        /// The patch, YAML or JSON; relative to this file.
+        file: PathText = required;
     }
 }
 

@@ -70,6 +70,7 @@ codes! {
     InstanceProfile = "instance-profile",
     RollingUpdate = "rolling-update",
     Nat = "nat",
+    Component = "component",
     // Warnings.
     OpenToAll = "open-to-all",
     NobodyMayReach = "nobody-may-reach",

@@ -25,6 +25,7 @@ pub fn group(name: &str, role: Role, count: u32) -> InstanceGroup {
         instance_profile: None,
         metadata_hop_limit: 1,
         rolling_update: Default::default(),
+        settings: Default::default(),
     }
 }
 
@@ -55,6 +56,7 @@ pub fn cluster(public_key: &str, key: &Path, bundle: &Path) -> Cluster {
         groups: vec![group("control-plane", Role::ControlPlane, 3), group("nodes", Role::Node, 3)],
         tags: BTreeMap::new(),
         packages: Packages::Bundle(bundle.into()),
+        components: Default::default(),
         prevent_destroy: false,
     }
 }

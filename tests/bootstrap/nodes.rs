@@ -64,7 +64,7 @@ impl Site {
         let key = keygen(keys.path(), "id", "ed25519", "");
         let sshd = Sshd::start(&["ed25519"], &[public(&key)], NOBODY);
         let mut spec = cluster(&public(&key), &key, Path::new("/nonexistent"));
-        spec.packages = Packages::Apt { mirror: Some("http://127.0.0.1:1".into()) };
+        spec.packages = Packages::Apt { mirror: Some("http://127.0.0.1:1".into()), signing_key: None };
         spec.ssh.port = sshd.port;
         spec.ssh.user = Some(crate::sshd::user());
         Self { sshd, keys, spec, pki: Pki::generate(jiff::Timestamp::now()).unwrap() }

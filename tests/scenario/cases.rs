@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kubewright::cluster::{Api, Cluster, InstanceGroup, Network, RollingUpdate, Ssh, Volume};
+use kubewright::cluster::{Api, Cluster, Components, InstanceGroup, Network, NodeSettings, RollingUpdate, Ssh, Volume};
 
 /// Has a value for everything that can be changed.
 pub const BASE: &str = r#"schema = 1
@@ -294,6 +294,60 @@ pub fn cases() -> Vec<Case> {
             Registers,
             &["instance group nodes: rolling_update"],
         ),
+        (
+            "api_server",
+            "\n[packages]",
+            "\n[api_server]\nextra_args = { v = \"4\" }\n[packages]",
+            Refused,
+            &["settings of components", "api_server"],
+        ),
+        (
+            "controller_manager",
+            "\n[packages]",
+            "\n[controller_manager]\nextra_envs = { GODEBUG = \"x\" }\n[packages]",
+            Refused,
+            &["settings of components", "controller_manager"],
+        ),
+        (
+            "scheduler",
+            "\n[packages]",
+            "\n[[scheduler.extra_volumes]]\nname = \"x\"\nhost_path = \"/x\"\n[packages]",
+            Refused,
+            &["settings of components", "scheduler"],
+        ),
+        ("etcd", "\n[packages]", "\n[etcd]\nextra_args = { v = \"4\" }\n[packages]", Refused, &["live cluster: etcd"]),
+        ("kubelet", "\n[packages]", "\n[kubelet]\nmaxPods = 60\n[packages]", Refused, &["live cluster: kubelet"]),
+        ("kube_proxy", "\n[packages]", "\n[kube_proxy]\nmode = \"nftables\"\n[packages]", Refused, &["live cluster: kube_proxy"]),
+        (
+            "patches",
+            "\n[packages]",
+            "\n[[patches]]\ntarget = \"etcd\"\nfile = \"patch.yaml\"\n[packages]",
+            Refused,
+            &["live cluster: patches"],
+        ),
+        (
+            "ignore_preflight_errors",
+            "schema = 1\n",
+            "schema = 1\nignore_preflight_errors = [\"NumCPU\"]\n",
+            Registers,
+            &["ignore_preflight_errors"],
+        ),
+        ("group.kubelet", "# end", "kubelet = { maxPods = 60 }\n# end", Behind(&[]), &["settings none ->"]),
+        ("group.kubelet_args", "# end", "kubelet_args = { v = \"4\" }\n# end", Behind(&[]), &["settings none ->"]),
+        (
+            "group.patches",
+            "# end",
+            "[[instance_group.patches]]\ntarget = \"kubeletconfiguration\"\nfile = \"patch.yaml\"\n# end",
+            Behind(&[]),
+            &["settings none ->"],
+        ),
+        (
+            "group.ignore_preflight_errors",
+            "# end",
+            "ignore_preflight_errors = [\"NumCPU\"]\n# end",
+            Registers,
+            &["instance group nodes: ignore_preflight_errors"],
+        ),
     ]
 }
 
@@ -311,8 +365,19 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         groups,
         tags: _,
         packages: _,
+        components,
         prevent_destroy: _,
     } = cluster;
+    let Components {
+        api_server: _,
+        controller_manager: _,
+        scheduler: _,
+        etcd: _,
+        kubelet: _,
+        kube_proxy: _,
+        patches: _,
+        ignore_preflight_errors: _,
+    } = *components;
     let Network { cidr: _, pods: _, services: _, cni: _, topology: _ } = network;
     let Api { dns_zone: _, sans: _, access: _ } = api;
     let Ssh { user: _, port: _, public_key: _, auth: _, access: _, address: _, host_keys: _ } = ssh;
@@ -331,7 +396,9 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
             instance_profile: _,
             metadata_hop_limit: _,
             rolling_update,
+            settings,
         } = group;
+        let NodeSettings { kubelet: _, kubelet_args: _, patches: _, ignore_preflight_errors: _ } = settings;
         let Volume { size_gib: _, kind: _ } = volume;
         let RollingUpdate { max_surge: _, max_unavailable: _ } = rolling_update;
     }
@@ -358,6 +425,14 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         "groups",
         "tags",
         "packages",
+        "api_server",
+        "controller_manager",
+        "scheduler",
+        "etcd",
+        "kubelet",
+        "kube_proxy",
+        "patches",
+        "ignore_preflight_errors",
         "prevent_destroy",
         "group.name",
         "group.role",
@@ -372,6 +447,10 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         "group.instance_profile",
         "group.metadata_hop_limit",
         "group.rolling_update",
+        "group.kubelet",
+        "group.kubelet_args",
+        "group.patches",
+        "group.ignore_preflight_errors",
     ]
     .into()
 }

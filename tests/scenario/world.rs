@@ -224,12 +224,17 @@ impl World {
         let cloud = FakeCloud::default();
         cloud.plant_zone(ZONE, false);
         let home = tempfile::tempdir().unwrap();
-        for (path, text) in [(".ssh/id_ed25519.pub", KEY), (".lab/bundle/VERSION", "v1.34.2\n"), ("other/VERSION", "v1.34.2\n")] {
+        for (path, text) in [
+            (".ssh/id_ed25519.pub", KEY),
+            (".lab/bundle/VERSION", "v1.34.2\n"),
+            ("clusters/patch.yaml", "maxPods: 60\n"),
+            ("other/VERSION", "v1.34.2\n"),
+        ] {
             let path = home.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        std::fs::create_dir(home.path().join("clusters")).unwrap();
+        std::fs::create_dir_all(home.path().join("clusters")).unwrap();
         Self {
             store: store(clock.clone()),
             cloud,

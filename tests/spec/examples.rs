@@ -52,7 +52,7 @@ fn what_is_left_out_is_safe() {
         "nobody gets in unasked"
     );
     assert_eq!(cluster.ssh.auth, SshAuth::Agent);
-    assert_eq!(cluster.packages, Packages::Apt { mirror: None });
+    assert_eq!(cluster.packages, Packages::Apt { mirror: None, signing_key: None });
     assert_eq!(cluster.groups[0].metadata_hop_limit, 1);
     let warned: Vec<&str> = loaded.warnings.list.iter().map(|problem| problem.code.as_str()).collect();
     assert_eq!(warned, ["nobody-may-reach", "nobody-may-reach"], "who is locked out is told so");

@@ -59,6 +59,19 @@ fn errors() -> Vec<Case> {
     let long_label = "x".repeat(64);
     let many_tags: String = (0..41).map(|n| format!("t{n} = ''\n")).collect();
     vec![
+        case(Component, "[network]\n", "[api_server]\nextra_args = { secure-port = \"443\" }\n[network]\n", "is not to be set", "secure-port"),
+        case(Component, "[network]\n", "[api_server]\nextra_args = { --v = \"4\" }\n[network]\n", "with its dashes", "--v"),
+        case(Component, "[network]\n", "[etcd]\nextra_args = { data-dir = \"/x\" }\n[network]\n", "is not to be set", "data-dir"),
+        case(Component, "[network]\n", "[kubelet]\ncgroupDriver = \"cgroupfs\"\n[network]\n", "that of the container runtime", "cgroupDriver"),
+        case(Component, "[network]\n", "[kubelet]\nx = [1979-05-27]\n[network]\n", "write it as text", "1979"),
+        case(Component, "[network]\n", "[kube_proxy]\nclusterCIDR = \"10.0.0.0/8\"\n[network]\n", "set network.pods", "clusterCIDR"),
+        case(Component, "[network]\n", "[scheduler]\nextra_envs = { 1x = \"y\" }\n[network]\n", "environment variable", "1x"),
+        case(Component, "[network]\n", "[[patches]]\ntarget = \"etcd\"\nfile = \"no.yaml\"\n[network]\n", "there is no such file", "no.yaml"),
+        case(Component, "[network]\n", "[[scheduler.extra_volumes]]\nname = \"x\"\nhost_path = \"../x\"\n[network]\n", "not an absolute path", "../x"),
+        case(Component, "schema = 1", "schema = 1\nignore_preflight_errors = [\"all\"]", "hide the ones that matter", "all"),
+        case(Choice, "[network]\n", "[[patches]]\ntarget = \"kubelet\"\nfile = \"~/.ssh/patch.yaml\"\n[network]\n", "kubeletconfiguration", "kubelet"),
+        nodes(Component, "kubelet_args = { pod-infra-container-image = \"x\", node-ip = \"10.0.0.1\" }", "machine's own address"),
+        nodes(Component, "patches = [{ target = \"etcd\", file = \"~/.ssh/patch.yaml\" }]", "run no etcd"),
         case(UnknownKey, "role = \"node\"\n", "role = \"node\"\nmachine-type = \"t3.medium\"\n", "did you mean `machine_type`?", "machine-type"),
         case(UnknownKey, "role = \"node\"\n", "role = \"node\"\nmachineTyp = \"t3.medium\"\n", "did you mean `machine_type`?", "machineTyp"),
         case(UnknownKey, "schema = 1", "schema = 1\nregion = \"us-east-1\"", "it belongs in [aws]", "region ="),

@@ -12,6 +12,7 @@ const FULL: &str = r#"schema = 1
 name = "demo.k8s.example.com"
 kubernetes = "1.34.2"
 prevent_destroy = false
+ignore_preflight_errors = ["NumCPU"]
 tags.team = "platform"
 [aws]
 region = "us-east-1"
@@ -41,6 +42,44 @@ access = ["203.0.113.0/24"]
 [packages]
 source = "bundle"
 bundle = "../.lab/bundle"
+[api_server]
+extra_args.v = "2"
+extra_envs.GODEBUG = "x"
+[[api_server.extra_volumes]]
+name = "extra"
+host_path = "/etc/extra"
+mount_path = "/etc/extra"
+read_only = true
+path_type = "File"
+[controller_manager]
+extra_args.v = "2"
+extra_envs.GODEBUG = "x"
+[[controller_manager.extra_volumes]]
+name = "extra"
+host_path = "/etc/extra"
+mount_path = "/etc/extra"
+read_only = true
+path_type = "File"
+[scheduler]
+extra_args.v = "2"
+extra_envs.GODEBUG = "x"
+[[scheduler.extra_volumes]]
+name = "extra"
+host_path = "/etc/extra"
+mount_path = "/etc/extra"
+read_only = true
+path_type = "File"
+[etcd]
+extra_args.quota-backend-bytes = "8589934592"
+extra_envs.GODEBUG = "x"
+[kubelet]
+maxPods = 60
+[kube_proxy]
+mode = "nftables"
+[[patches]]
+target = "etcd"
+kind = "json"
+file = "~/.ssh/patch.yaml"
 [[instance_group]]
 name = "bastion"
 role = "bastion"
@@ -62,6 +101,13 @@ instance_profile = "nodes"
 metadata_hop_limit = 2
 rolling_update.max_surge = 1
 rolling_update.max_unavailable = 0
+kubelet.maxPods = 60
+kubelet_args.v = "2"
+ignore_preflight_errors = ["NumCPU"]
+[[instance_group.patches]]
+target = "kubeletconfiguration"
+kind = "merge"
+file = "~/.ssh/patch.yaml"
 "#;
 
 const VALUES: [(&str, &str); 7] = [
@@ -80,8 +126,21 @@ fn keys(table: &str, schema: &Json, found: &mut Vec<(String, String, Json)>) {
         found.push((table.to_owned(), key.clone(), inner.clone()));
         let inner = if inner["type"] == "array" { &inner["items"] } else { inner };
         if inner["properties"].is_object() {
-            keys(key, inner, found);
+            keys(&full(table, key), inner, found);
         }
+    }
+}
+
+/// A table by its path, as its header spells it.
+fn full(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+/// Tables that `FULL` writes with dotted keys: the section that they stand in, and what goes before their keys.
+fn home(table: &str) -> (&str, String) {
+    match table.split_once('.') {
+        Some((section, inner @ ("volume" | "rolling_update"))) => (section, format!("{inner}.")),
+        _ => (table, String::new()),
     }
 }
 
@@ -96,19 +155,21 @@ fn set(table: &str, key: &str, value: &str) -> Option<(String, usize)> {
     let mut section = "";
     let mut lines: Vec<String> = Vec::new();
     let mut at = None;
-    let nested = matches!(table, "volume" | "rolling_update");
-    let (home, prefix) = if nested { ("instance_group", format!("{table}.")) } else { (table, String::new()) };
+    let (home, prefix) = home(table);
+    let path = full(table, key);
     for line in FULL.lines() {
         if line.starts_with('[') {
             section = line.trim_matches(['[', ']']);
         }
-        let is_table = table.is_empty() && section == key;
+        let is_table = section == path || section.starts_with(&format!("{path}."));
         let left = line.split('=').next().unwrap().trim();
         let is_key = section == home && (left == format!("{prefix}{key}") || left.starts_with(&format!("{prefix}{key}.")));
         match (is_table || is_key, at) {
             (true, None) if is_table => {
-                lines.insert(0, format!("{key} = {value}"));
-                at = Some(1);
+                let header = |line: &String| line.starts_with('[') && line.trim_matches(['[', ']']) == table;
+                let place = lines.iter().rposition(header).map_or(0, |header| header + 1);
+                lines.insert(place, format!("{key} = {value}"));
+                at = Some(place + 1);
             }
             (true, None) => {
                 lines.push(format!("{prefix}{key} = {value}"));
@@ -128,15 +189,18 @@ fn the_full_spec_loads_and_has_every_key() {
     let json: Json = toml::from_str(FULL).unwrap();
     assert_eq!(fits(&spec::schema(), &json, ""), Ok(()));
     for (table, key, _) in all_keys() {
-        // `mirror` excludes `bundle`, which is there.
-        assert!(key == "mirror" || set(&table, &key, "0").is_some(), "`{key}` of `{table}` is not in FULL");
+        // These exclude `bundle`, which is there.
+        assert!(
+            ["mirror", "signing_key"].contains(&key.as_str()) || set(&table, &key, "0").is_some(),
+            "`{key}` of `{table}` is not in FULL"
+        );
     }
 }
 
 #[test]
 fn a_wrong_type_of_any_key_is_reported_at_its_line_and_refused_by_the_schema() {
     let mut seen = 0;
-    for (table, key, schema) in all_keys().into_iter().filter(|(_, key, _)| key != "mirror") {
+    for (table, key, schema) in all_keys().into_iter().filter(|(_, key, _)| !["mirror", "signing_key"].contains(&key.as_str())) {
         let accepted: Vec<&str> = match &schema["type"] {
             Json::String(one) => vec![one],
             several => several.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect(),
@@ -172,17 +236,17 @@ fn a_wrong_type_of_any_key_is_reported_at_its_line_and_refused_by_the_schema() {
 fn loader_and_schema_know_the_same_keys_at_every_level() {
     let root = spec::schema();
     let mut tables = vec![(String::new(), root.clone())];
-    for (_, key, inner) in all_keys() {
+    for (table, key, inner) in all_keys() {
         let inner = if inner["type"] == "array" { inner["items"].clone() } else { inner };
         if inner["properties"].is_object() {
-            tables.push((key, inner));
+            tables.push((full(&table, &key), inner));
         }
     }
-    assert_eq!(tables.len(), 10);
+    assert_eq!(tables.len(), 19);
     for (table, schema) in tables {
         let anchor = schema["properties"].as_object().unwrap().keys().find(|key| set(&table, key, "0").is_some()).unwrap();
         let (text, line) = set(&table, anchor, "0").unwrap();
-        let prefix = if matches!(table.as_str(), "volume" | "rolling_update") { format!("{table}.") } else { String::new() };
+        let (_, prefix) = home(&table);
         let text: String = text
             .lines()
             .enumerate()

@@ -28,7 +28,10 @@ impl Files {
 impl Default for Files {
     fn default() -> Self {
         let empty = Self { files: BTreeMap::new(), home: Some("/home/demo".into()) };
-        empty.with("/home/demo/.ssh/id_ed25519.pub", ED25519).with("/specs/clusters/../.lab/bundle/VERSION", "1")
+        empty
+            .with("/home/demo/.ssh/id_ed25519.pub", ED25519)
+            .with("/specs/clusters/../.lab/bundle/VERSION", "1")
+            .with("/home/demo/.ssh/patch.yaml", "maxPods: 60\n")
     }
 }
 

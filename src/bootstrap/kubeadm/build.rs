@@ -1,10 +1,14 @@
 //! From cluster and machine to kubeadm's files.
 
+use serde_json::Value;
+
+use super::api_server::{self, CIPHERS};
 use super::check::document;
 use super::model::*;
-use super::policy::Api;
+use super::patches;
 use crate::bootstrap::Machine;
-use crate::cluster::{Cluster, InstanceGroup, Role};
+use crate::cluster::components::lay_over;
+use crate::cluster::{Cluster, Fields, InstanceGroup, KubeadmApi, Role, policy};
 use crate::secret::Secret;
 
 pub const CRI_SOCKET: &str = "unix:///run/containerd/containerd.sock";
@@ -29,7 +33,7 @@ pub struct Discovery {
 
 /// `init.yaml`: Init, Cluster, Kubelet and KubeProxy configuration. Holds the token: for a file of mode 0600.
 pub fn init_file(place: Place<'_>, token: &Secret) -> Result<Secret, String> {
-    let api = Api::of(place.cluster.kubernetes);
+    let api = policy(place.cluster.kubernetes).kubeadm_api;
     let init = InitConfiguration {
         api_version: api.as_str(),
         kind: "InitConfiguration",
@@ -42,19 +46,23 @@ pub fn init_file(place: Place<'_>, token: &Secret) -> Result<Secret, String> {
         }],
         local_api_endpoint: endpoint(place.machine),
         node_registration: registration(place, api),
+        patches: patches_of(place),
     };
     let documents = [
         document("kubeadm/init.yaml.j2", &init)?,
         document("kubeadm/cluster.yaml.j2", &cluster_configuration(place, api))?,
-        document("kubeadm/kubelet.yaml.j2", &kubelet_configuration())?,
-        document("kubeadm/kube-proxy.yaml.j2", &kube_proxy_configuration(place.cluster))?,
+        document("kubeadm/fields.yaml.j2", &with_settings(&kubelet_configuration(), &place.cluster.components.kubelet)?)?,
+        document(
+            "kubeadm/fields.yaml.j2",
+            &with_settings(&kube_proxy_configuration(place.cluster), &place.cluster.components.kube_proxy)?,
+        )?,
     ];
     Ok(Secret::new(documents.join("---\n")))
 }
 
 /// `join.yaml`. Holds the token: for a file of mode 0600.
 pub fn join_file(place: Place<'_>, discovery: &Discovery) -> Result<Secret, String> {
-    let api = Api::of(place.cluster.kubernetes);
+    let api = policy(place.cluster.kubernetes).kubeadm_api;
     let join = JoinConfiguration {
         api_version: api.as_str(),
         kind: "JoinConfiguration",
@@ -68,8 +76,22 @@ pub fn join_file(place: Place<'_>, discovery: &Discovery) -> Result<Secret, Stri
         node_registration: registration(place, api),
         control_plane: (place.group.role == Role::ControlPlane)
             .then(|| JoinControlPlane { local_api_endpoint: endpoint(place.machine) }),
+        patches: patches_of(place),
     };
     document("kubeadm/join.yaml.j2", &join).map(Secret::new)
+}
+
+/// Ours, with the user's fields laid over them.
+fn with_settings(ours: &impl serde::Serialize, theirs: &Fields) -> Result<Value, String> {
+    let mut value = serde_json::to_value(ours).map_err(|error| error.to_string())?;
+    if let Some(fields) = value.as_object_mut() {
+        lay_over(fields, theirs);
+    }
+    Ok(value)
+}
+
+fn patches_of(place: Place<'_>) -> Option<Patches> {
+    patches::has_any(place).then(|| Patches { directory: patches::folder() })
 }
 
 fn control_plane_endpoint(cluster: &Cluster) -> String {
@@ -81,7 +103,7 @@ fn endpoint(machine: &Machine) -> LocalApiEndpoint {
 }
 
 /// Taints are set at registration, so that no pod slips onto the node before; labels that a kubelet may not give itself come later.
-fn registration(place: Place<'_>, api: Api) -> NodeRegistration {
+fn registration(place: Place<'_>, api: KubeadmApi) -> NodeRegistration {
     let reserved = (place.group.role == Role::ControlPlane).then(|| NodeTaint {
         key: "node-role.kubernetes.io/control-plane".into(),
         value: String::new(),
@@ -96,12 +118,21 @@ fn registration(place: Place<'_>, api: Api) -> NodeRegistration {
     if place.machine.instance.starts_with("i-") || place.machine.instance.starts_with('<') {
         args.push(("provider-id", format!("aws:///{}/{}", place.machine.zone, place.machine.instance)));
     }
+    let ignored: std::collections::BTreeSet<String> = place
+        .cluster
+        .components
+        .ignore_preflight_errors
+        .iter()
+        .chain(&place.group.settings.ignore_preflight_errors)
+        .cloned()
+        .collect();
     NodeRegistration {
         name: place.machine.instance.clone(),
         cri_socket: CRI_SOCKET,
         image_pull_policy: "IfNotPresent",
         taints: reserved.into_iter().chain(wanted).collect(),
-        kubelet_extra_args: ExtraArgs::new(api, args),
+        kubelet_extra_args: ExtraArgs::new(api, args, &place.group.settings.kubelet_args),
+        ignore_preflight_errors: ignored.into_iter().collect(),
     }
 }
 
@@ -118,8 +149,9 @@ fn cert_sans(place: Place<'_>) -> Vec<String> {
     names
 }
 
-fn cluster_configuration(place: Place<'_>, api: Api) -> ClusterConfiguration {
+fn cluster_configuration(place: Place<'_>, api: KubeadmApi) -> ClusterConfiguration {
     let off = || ("profiling", "false".to_string());
+    let components = &place.cluster.components;
     ClusterConfiguration {
         api_version: api.as_str(),
         kind: "ClusterConfiguration",
@@ -131,15 +163,20 @@ fn cluster_configuration(place: Place<'_>, api: Api) -> ClusterConfiguration {
             service_subnet: place.cluster.network.services.to_string(),
             dns_domain: "cluster.local",
         },
-        // CIS 1.2.15, 1.3.1, 1.3.2, 1.4.1.
+        encryption_algorithm: (api == KubeadmApi::V1Beta4).then_some("ECDSA-P256"),
         api_server: ApiServer {
             cert_sans: cert_sans(place),
-            extra_args: ExtraArgs::new(api, vec![off(), ("tls-min-version", "VersionTLS12".into())]),
+            component: Component::new(api, api_server::flags(), api_server::volumes(), &components.api_server),
         },
-        controller_manager: Component {
-            extra_args: ExtraArgs::new(api, vec![off(), ("terminated-pod-gc-threshold", "1000".into())]),
-        },
-        scheduler: Component { extra_args: ExtraArgs::new(api, vec![off()]) },
+        // CIS 1.3.1, 1.3.2, 1.4.1.
+        controller_manager: Component::new(
+            api,
+            vec![off(), ("terminated-pod-gc-threshold", "1000".into())],
+            vec![],
+            &components.controller_manager,
+        ),
+        scheduler: Component::new(api, vec![off()], vec![], &components.scheduler),
+        etcd: Etcd::of(api, &components.etcd),
     }
 }
 
@@ -159,6 +196,7 @@ fn kubelet_configuration() -> KubeletConfiguration {
         seccomp_default: true,
         pod_pids_limit: 4096,
         streaming_connection_idle_timeout: "5m0s",
+        tls_cipher_suites: CIPHERS,
         tls_min_version: "VersionTLS12",
     }
 }

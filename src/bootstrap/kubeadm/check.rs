@@ -1,5 +1,7 @@
 //! Renders a model through its template and proves that what a YAML reader sees is the model, nothing more and nothing less.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -8,7 +10,12 @@ use crate::bootstrap::template;
 /// One document; an error names the template and the first place that differs.
 pub(super) fn document(name: &str, model: &impl Serialize) -> Result<String, String> {
     let wanted = serde_json::to_value(model).map_err(|error| error.to_string())?;
-    let text = template::render(name, &wanted)?;
+    // The whole value has a name of its own as well, for templates that do not know its keys.
+    let values = match &wanted {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.as_str(), value)).chain([("table", &wanted)]).collect(),
+        _ => BTreeMap::from([("table", &wanted)]),
+    };
+    let text = template::render(name, &values)?;
     let read: Value =
         serde_saphyr::from_str(&text).map_err(|error| format!("templates/{name}: what it renders is no YAML: {error}"))?;
     match difference("", &wanted, &read) {

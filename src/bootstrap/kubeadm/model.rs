@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::policy::Api;
+use crate::cluster::{Component as Settings, HostPath, KubeadmApi};
 
 /// Flags of a component: a map until v1beta3, a list from v1beta4 on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,11 +21,13 @@ pub struct ExtraArg {
 }
 
 impl ExtraArgs {
-    pub fn new(api: Api, args: Vec<(&str, String)>) -> Self {
-        let args = args.into_iter().map(|(name, value)| (name.to_string(), value));
+    /// Ours, with the user's laid over them; sorted by name.
+    pub fn new(api: KubeadmApi, ours: Vec<(&str, String)>, theirs: &BTreeMap<String, String>) -> Self {
+        let mut args: BTreeMap<String, String> = ours.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        args.extend(theirs.clone());
         match api {
-            Api::V1Beta3 => Self::Map(args.collect()),
-            Api::V1Beta4 => Self::List(args.map(|(name, value)| ExtraArg { name, value }).collect()),
+            KubeadmApi::V1Beta3 => Self::Map(args),
+            KubeadmApi::V1Beta4 => Self::List(args.into_iter().map(|(name, value)| ExtraArg { name, value }).collect()),
         }
     }
 }
@@ -39,6 +41,13 @@ pub struct InitConfiguration {
     #[serde(rename = "localAPIEndpoint")]
     pub local_api_endpoint: LocalApiEndpoint,
     pub node_registration: NodeRegistration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Patches>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Patches {
+    pub directory: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +74,8 @@ pub struct NodeRegistration {
     /// Empty means none at all; absent would mean kubeadm's own default.
     pub taints: Vec<NodeTaint>,
     pub kubelet_extra_args: ExtraArgs,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore_preflight_errors: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,9 +94,14 @@ pub struct ClusterConfiguration {
     pub kubernetes_version: String,
     pub control_plane_endpoint: String,
     pub networking: Networking,
+    /// Of the certificates that kubeadm makes; only v1beta4 has it. Those of the authorities are of this kind as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_algorithm: Option<&'static str>,
     pub api_server: ApiServer,
     pub controller_manager: Component,
     pub scheduler: Component,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Etcd>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,14 +116,75 @@ pub struct Networking {
 pub struct ApiServer {
     #[serde(rename = "certSANs")]
     pub cert_sans: Vec<String>,
-    #[serde(rename = "extraArgs")]
-    pub extra_args: ExtraArgs,
+    #[serde(flatten)]
+    pub component: Component,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Component {
     pub extra_args: ExtraArgs,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_envs: Vec<ExtraArg>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_volumes: Vec<HostPathMount>,
+}
+
+impl Component {
+    pub fn new(api: KubeadmApi, args: Vec<(&str, String)>, volumes: Vec<HostPathMount>, settings: &Settings) -> Self {
+        let theirs = settings.extra_volumes.iter().map(HostPathMount::of);
+        Self {
+            extra_args: ExtraArgs::new(api, args, &settings.extra_args),
+            extra_envs: envs(settings),
+            extra_volumes: volumes.into_iter().chain(theirs).collect(),
+        }
+    }
+}
+
+fn envs(settings: &Settings) -> Vec<ExtraArg> {
+    let env = |(name, value): (&String, &String)| ExtraArg { name: name.clone(), value: value.clone() };
+    settings.extra_envs.iter().map(env).collect()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPathMount {
+    pub name: String,
+    pub host_path: String,
+    pub mount_path: String,
+    pub read_only: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path_type: String,
+}
+
+impl HostPathMount {
+    fn of(path: &HostPath) -> Self {
+        let HostPath { name, host_path, mount_path, read_only, path_type } = path.clone();
+        Self { name, host_path, mount_path, read_only, path_type }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Etcd {
+    pub local: LocalEtcd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalEtcd {
+    pub data_dir: &'static str,
+    pub extra_args: ExtraArgs,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_envs: Vec<ExtraArg>,
+}
+
+impl Etcd {
+    /// `None`: kubeadm's own etcd is left as it is.
+    pub fn of(api: KubeadmApi, settings: &Settings) -> Option<Self> {
+        let extra_args = ExtraArgs::new(api, vec![], &settings.extra_args);
+        let local = LocalEtcd { data_dir: "/var/lib/etcd", extra_args, extra_envs: envs(settings) };
+        (!(settings.extra_args.is_empty() && settings.extra_envs.is_empty())).then_some(Self { local })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -119,6 +196,8 @@ pub struct JoinConfiguration {
     pub node_registration: NodeRegistration,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<JoinControlPlane>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Patches>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -155,6 +234,7 @@ pub struct KubeletConfiguration {
     pub seccomp_default: bool,
     pub pod_pids_limit: u32,
     pub streaming_connection_idle_timeout: &'static str,
+    pub tls_cipher_suites: [&'static str; 6],
     pub tls_min_version: &'static str,
 }
 

@@ -52,6 +52,15 @@ fn packages(spec: &SpecFile, findings: &mut Findings) {
     let Some(packages) = spec.packages.as_ref().map(|packages| &packages.value) else { return };
     let Some(source) = &packages.source else { return };
     let fault = |message: &str, help: &str| Fault::new(Code::Packages, message).help(help);
+    if let (Some(key), None) = (&packages.signing_key, &packages.mirror) {
+        findings.error(
+            &key.span,
+            fault(
+                "the community's repository is signed by its own key",
+                "leave `signing_key` out, or add the `mirror` that it signs",
+            ),
+        );
+    }
     match source.value {
         Source::Apt => {
             if let Some(bundle) = &packages.bundle {

@@ -4,6 +4,7 @@ use super::file::SpecFile;
 use super::problem::Findings;
 
 mod access;
+mod components;
 mod groups;
 mod login;
 mod network;
@@ -15,4 +16,5 @@ pub(crate) fn check(spec: &SpecFile, findings: &mut Findings) {
     access::check(spec, findings);
     login::check(spec, findings);
     groups::check(spec, findings);
+    components::check(spec, findings);
 }

@@ -1,5 +1,6 @@
 //! What single values must look like: one type per kind of value, each with its grammar and its words.
 
+pub(crate) mod components;
 pub(crate) mod kube;
 pub(crate) mod machine;
 pub(crate) mod names;
