@@ -5,4 +5,6 @@ mod check;
 pub mod model;
 pub mod policy;
 
+pub(super) use check::document;
+
 pub use build::{CRI_SOCKET, Discovery, Place, init_file, join_file};
