@@ -22,6 +22,7 @@ const STAND_INS: [(&str, &str); 3] = [
     ("kubectl", include_str!("../stand-ins/kubectl")),
 ];
 const UNIT: &str = include_str!("../stand-ins/kubelet.service");
+const MANIFEST: &str = include_str!("../stand-ins/manifest.yml");
 
 pub fn run(lab: &Lab, version: &str) -> Result<()> {
     let start = Instant::now();
@@ -36,7 +37,7 @@ pub fn run(lab: &Lab, version: &str) -> Result<()> {
     if bundle.exists() {
         fs::remove_dir_all(&bundle)?;
     }
-    for dir in ["bin", "cni", "images", "systemd", "operator"] {
+    for dir in ["bin", "cni", "images", "manifests", "systemd", "operator"] {
         fs::create_dir_all(bundle.join(dir))?;
     }
     for (name, text) in STAND_INS {
@@ -48,8 +49,11 @@ pub fn run(lab: &Lab, version: &str) -> Result<()> {
     }
     image::write(&bundle.join("images/pause.tar"), &PAUSE, &pause(lab)?, "/pause")?;
     fs::write(bundle.join("systemd/kubelet.service"), UNIT)?;
+    for network in ["calico", "flannel"] {
+        fs::write(bundle.join(format!("manifests/{network}.yml")), MANIFEST.replace("@NAME@", network))?;
+    }
     fs::write(bundle.join("VERSION"), version)?;
-    fs::write(bundle.join("SHA256SUMS"), sums(&bundle, &["bin", "cni", "images", "systemd"])?)?;
+    fs::write(bundle.join("SHA256SUMS"), sums(&bundle, &["bin", "cni", "images", "manifests", "systemd"])?)?;
     operators_kubectl(lab)?;
     eprintln!("bundle of STAND-INS for Kubernetes {version} in {} ({:.1} s)", bundle.display(), start.elapsed().as_secs_f64());
     Ok(())

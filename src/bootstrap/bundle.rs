@@ -1,4 +1,4 @@
-//! An air-gapped bundle: a folder with `VERSION`, `SHA256SUMS`, `bin/`, `cni/`, `images/` and `systemd/`.
+//! An air-gapped bundle: a folder with `VERSION`, `SHA256SUMS`, `bin/`, `cni/`, `images/`, `manifests/` and `systemd/`.
 //!
 //! It is checked here before anything is sent, and again on the node by the same checksums.
 
@@ -9,11 +9,12 @@ use std::path::{Component, Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use crate::cluster::{KubernetesVersion, Role};
+use super::cni::release;
+use crate::cluster::{Cni, KubernetesVersion, Role};
 
 /// Images that only control planes run, by the start of their archive's name.
 const CONTROL_PLANE_IMAGES: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller", "kube-scheduler"];
-const FOLDERS: [&str; 4] = ["bin", "cni", "images", "systemd"];
+const FOLDERS: [&str; 5] = ["bin", "cni", "images", "manifests", "systemd"];
 
 /// A bundle whose files all have the checksums that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +35,14 @@ struct Image {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct BundleFile {
-    /// Relative, below one of the four folders.
+    /// Relative, below one of the folders.
     path: String,
     sum: String,
 }
 
 impl Bundle {
     /// Reads and checks a bundle; reads every file, so it belongs on a blocking thread.
-    pub fn load(root: &Path, version: KubernetesVersion) -> Result<Self, String> {
+    pub fn load(root: &Path, version: KubernetesVersion, cni: Cni) -> Result<Self, String> {
         let read = |name: &str| {
             std::fs::read_to_string(root.join(name))
                 .map_err(|error| format!("bundle {}: {name} cannot be read: {error}", root.display()))
@@ -63,6 +64,12 @@ impl Bundle {
         for wanted in ["bin/kubeadm", "bin/kubelet", "bin/kubectl", "systemd/kubelet.service"] {
             if !files.iter().any(|file| file.path == wanted) {
                 return Err(format!("bundle {}: SHA256SUMS does not name {wanted}", root.display()));
+            }
+        }
+        for wanted in release::bundled(cni) {
+            if !files.iter().any(|file| file.path == wanted) {
+                let (root, cni) = (root.display(), cni.as_str());
+                return Err(format!("bundle {root}: SHA256SUMS does not name {wanted}, which the pod network `{cni}` needs"));
             }
         }
         for file in &files {
@@ -106,9 +113,16 @@ impl Bundle {
     pub fn wanted(&self, role: Role) -> Vec<String> {
         let needed = |file: &&BundleFile| {
             let image = file.path.strip_prefix("images/").unwrap_or_default();
-            role == Role::ControlPlane || !CONTROL_PLANE_IMAGES.iter().any(|name| image.starts_with(name))
+            // Pod networks are installed by a control plane.
+            let network = file.path.starts_with("manifests/") || file.path == release::HELM_BUNDLED;
+            role == Role::ControlPlane || !network && !CONTROL_PLANE_IMAGES.iter().any(|name| image.starts_with(name))
         };
         self.files.iter().filter(needed).map(|file| format!("{}  {}", file.sum, file.path)).collect()
+    }
+
+    /// The checksum of a file of the bundle.
+    pub fn sum(&self, path: &str) -> Option<&str> {
+        self.files.iter().find(|file| file.path == path).map(|file| file.sum.as_str())
     }
 
     /// A tar stream of those of `wanted` that the machine does not have; `None` if it has all.
@@ -228,7 +242,7 @@ mod tests {
         }
         std::fs::write(root.join("VERSION"), "1.34.2").unwrap();
         std::fs::write(root.join("SHA256SUMS"), sums).unwrap();
-        let bundle = Bundle::load(root, "1.34.2".parse().unwrap()).unwrap();
+        let bundle = Bundle::load(root, "1.34.2".parse().unwrap(), crate::cluster::Cni::None).unwrap();
         (folder, bundle)
     }
 

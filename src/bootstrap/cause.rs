@@ -15,6 +15,7 @@ const SYMPTOMS: &[(&[&str], &str)] = &[
     (&["expkeysig"], "the key that signs the package repository has expired"),
     (&["fingerprint", "pinned is"], "the package repository is signed by another key than the pinned one"),
     (&["differs from the bundle's checksums"], "the upload was damaged or cut off"),
+    (&["cannot be downloaded; machines without a way out"], "the machine has no way to the address of a release"),
     (&["imagepull"], "an image that the node needs is neither there nor can it be pulled"),
     (&["failed to pull image"], "an image that the node needs is neither there nor can it be pulled"),
     (&["failed to pull"], "an image that the node needs is neither there nor can it be pulled"),
@@ -100,6 +101,10 @@ mod tests {
             ),
             ("Cannot evict pod as it would violate the pod's disruption budget.", "PodDisruptionBudget"),
             ("sudo: a password is required", "sudo"),
+            (
+                "curl: (7) Failed to connect: Connection refused\nhttps://x cannot be downloaded; machines without a way out need a bundle",
+                "no way to the address",
+            ),
         ];
         for (said, cause) in cases {
             let guess = guess(&[said.to_string()]).unwrap_or_default();

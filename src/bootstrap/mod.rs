@@ -3,6 +3,7 @@
 mod bundle;
 mod cause;
 mod clean;
+pub mod cni;
 pub mod console;
 pub mod facts;
 mod failure;

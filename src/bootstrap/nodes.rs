@@ -158,8 +158,8 @@ impl SshNodes {
     async fn bundle(&self, fleet: &Fleet) -> Result<Option<Arc<Bundle>>, Failure> {
         let Packages::Bundle(path) = &fleet.cluster.packages else { return Ok(None) };
         let load = || async {
-            let (path, version) = (path.clone(), fleet.cluster.kubernetes);
-            let loaded = tokio::task::spawn_blocking(move || Bundle::load(&path, version)).await;
+            let (path, version, cni) = (path.clone(), fleet.cluster.kubernetes, fleet.cluster.network.cni);
+            let loaded = tokio::task::spawn_blocking(move || Bundle::load(&path, version, cni)).await;
             loaded.map_err(|error| error.to_string()).and_then(|bundle| bundle).map(Arc::new)
         };
         let bundle = self.bundle.get_or_try_init(load).await.map_err(|error| Failure::at("packages", error))?;
@@ -202,8 +202,12 @@ impl SshNodes {
         let place = Place { cluster: &fleet.cluster, group, machine };
         let bundle = async {
             match task {
-                NodeTask::Prepare if group.role != Role::Bastion => self.bundle(fleet).await,
-                _ => Ok(None),
+                NodeTask::Prepare if group.role == Role::Bastion => Ok(None),
+                // `Init` installs the pod network.
+                NodeTask::Prepare | NodeTask::Init => self.bundle(fleet).await,
+                NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Drain | NodeTask::Forget => {
+                    Ok(None)
+                }
             }
         };
         let line = async {

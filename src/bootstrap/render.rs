@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::kubeadm::{self, Discovery, Place};
-use super::{Fleet, Machine, pki, steps};
-use crate::cluster::{Cluster, Cni, Packages, Role};
+use super::{Fleet, Machine, cni, pki, steps};
+use crate::cluster::{Cluster, Packages, Role};
 use crate::secret::Secret;
 
 /// Files by path, `SLOT/etc/...`; what only AWS can say of a machine that is not there yet is a hole, `<instance id>`.
@@ -16,9 +16,6 @@ pub fn render(cluster: &Cluster, machines: &[Machine], ca_cert: Option<&str>) ->
         None => "<sha256 of the cluster's CA>".into(),
     };
     let mut files = BTreeMap::new();
-    if cluster.network.cni == Cni::Calico {
-        files.insert("cni/calico.yaml".into(), steps::cni_manifest(cluster)?.into_bytes());
-    }
     let mut first = true;
     for machine in machines {
         let Some(group) = cluster.group(&machine.group).filter(|group| group.role != Role::Bastion) else { continue };
@@ -29,6 +26,9 @@ pub fn render(cluster: &Cluster, machines: &[Machine], ca_cert: Option<&str>) ->
         if control_plane && first {
             first = false;
             put("etc/kubernetes/kubewright/init.yaml", kubeadm::init_file(place, &steps::redacted())?.expose());
+            for (name, text) in cni::files(cluster)? {
+                put(&format!("{}/{name}", cni::FOLDER.trim_start_matches('/')), &text);
+            }
         } else {
             let discovery = Discovery { token: steps::redacted(), ca_cert_hash: ca_cert_hash.clone() };
             put("etc/kubernetes/kubewright/join.yaml", kubeadm::join_file(place, &discovery)?.expose());

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::bundle::{Bundle, hex};
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::template::render;
-use super::{Machine, NodeTask, Pki, pki};
+use super::{Machine, NodeTask, Pki, cni, pki};
 use crate::cluster::policy::REPOSITORY_KEY;
 use crate::cluster::{Cluster, Cni, Packages, Role, policy};
 use crate::secret::Secret;
@@ -116,11 +116,10 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             });
             list.mix(init_files(place, &redacted())?.expose());
             list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
-            if cluster.network.cni == Cni::Calico {
-                let manifest = cni_manifest(cluster)?;
-                list.named("cni", 5 * MINUTE, "kubectl apply -f /etc/kubernetes/kubewright/cni.yaml", {
-                    Work::Now(body("cni", json!({"manifest": manifest}))?)
-                });
+            if let Some((command, script)) = cni::step(cluster, bundle)? {
+                list.named("cni", 10 * MINUTE, command, Work::Unit(script));
+                // Not every network is told the CIDR; each of them lives by it.
+                list.mix(&cluster.network.pods.to_string());
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
             list.add("ready", 10 * MINUTE, Work::Registered { ready });
@@ -323,19 +322,6 @@ fn files(only_in: Option<&str>, files: Vec<File>) -> Result<String, String> {
         values.insert("only_in".into(), folder.into());
     }
     body("files", values)
-}
-
-/// Images of Calico; the bundle of an air-gapped cluster has to hold them.
-const CALICO: &str = "v3.29.6";
-
-/// The manifest of the cluster's network.
-pub(super) fn cni_manifest(cluster: &Cluster) -> Result<String, String> {
-    let image = |name: &str| format!("docker.io/calico/{name}:{CALICO}");
-    let values = json!({
-        "pods": cluster.network.pods.to_string(),
-        "images": {"cni": image("cni"), "node": image("node"), "controllers": image("kube-controllers")},
-    });
-    render("cni/calico.yaml.j2", &values)
 }
 
 /// Labels and taints, as `kubectl` takes them. A kubelet may not give itself most of them, so a control plane does.

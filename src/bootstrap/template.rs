@@ -20,6 +20,9 @@ macro_rules! embedded {
 
 embedded!(
     "cni/calico.yaml.j2",
+    "cni/cilium.yaml.j2",
+    "cni/flannel.yaml.j2",
+    "cni/kustomization.yaml.j2",
     "containerd/v2.toml.j2",
     "containerd/v3.toml.j2",
     "kubeadm/cluster.yaml.j2",

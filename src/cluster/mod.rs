@@ -53,6 +53,8 @@ pub struct Network {
 #[serde(rename_all = "kebab-case")]
 pub enum Cni {
     Calico,
+    Cilium,
+    Flannel,
     /// The user installs one; nodes stay NotReady until then.
     None,
 }
@@ -382,6 +384,8 @@ impl Cni {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Calico => "calico",
+            Self::Cilium => "cilium",
+            Self::Flannel => "flannel",
             Self::None => "none",
         }
     }

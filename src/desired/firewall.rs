@@ -1,6 +1,7 @@
 //! One security group per role, with the rules that Kubernetes and the CNI need and no others.
 //!
-//! Sources: kubernetes.io "Ports and Protocols"; Calico's network requirements (VXLAN only, no BGP, no Typha).
+//! Sources: kubernetes.io "Ports and Protocols"; Calico's network requirements (VXLAN only, no BGP, no Typha); Flannel's page on
+//! backends (VXLAN on Linux); Cilium's system requirements ("Firewall Rules", VXLAN, without Hubble and WireGuard).
 
 use ipnet::Ipv4Net;
 
@@ -59,13 +60,15 @@ fn rules(cluster: &Cluster, role: Role) -> Vec<Rule> {
     if role != Role::Bastion {
         rules.push(tcp(10250, 10250, Peer::Group(Role::ControlPlane), "kubelet, API server".into()));
         rules.push(tcp(10250, 10250, Peer::Group(Role::Node), "kubelet, metrics-server".into()));
-        match cluster.network.cni {
-            Cni::Calico => rules.extend(machines.map(|peer| Rule {
-                protocol: Protocol::Udp,
-                ..tcp(4789, 4789, Peer::Group(peer), format!("Calico VXLAN, {}", peer.as_str()))
-            })),
-            Cni::None => {}
-        }
+        rules.extend(pod_network(cluster.network.cni).iter().flat_map(|(protocol, ports, what)| {
+            machines.map(|peer| Rule {
+                egress: false,
+                protocol: *protocol,
+                ports: ports.map(|port| (port, port)),
+                peer: Peer::Group(peer),
+                description: format!("{what}, {}", peer.as_str()),
+            })
+        }));
     }
     let port = cluster.ssh.port;
     if role != Role::Bastion && cluster.has_bastion() {
@@ -74,6 +77,20 @@ fn rules(cluster: &Cluster, role: Role) -> Vec<Rule> {
         rules.extend(cluster.ssh.access.iter().map(|cidr| tcp(port, port, Peer::Cidr(*cidr), "SSH, ssh.access".into())));
     }
     rules
+}
+
+/// What the machines of a pod network say to each other, with the one port of each protocol that has ports.
+fn pod_network(cni: Cni) -> &'static [(Protocol, Option<u16>, &'static str)] {
+    match cni {
+        Cni::Calico => &[(Protocol::Udp, Some(4789), "Calico VXLAN")],
+        Cni::Cilium => &[
+            (Protocol::Udp, Some(8472), "Cilium VXLAN"),
+            (Protocol::Tcp, Some(4240), "Cilium health"),
+            (Protocol::Icmp, None, "Cilium health"),
+        ],
+        Cni::Flannel => &[(Protocol::Udp, Some(8472), "Flannel VXLAN")],
+        Cni::None => &[],
+    }
 }
 
 fn tcp(first: u16, last: u16, peer: Peer, description: String) -> Rule {
@@ -96,6 +113,40 @@ mod tests {
                 assert!(!rule.description.is_empty());
                 let allowed = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
                 assert!(rule.description.chars().all(allowed), "{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_network_opens_its_ports_between_machines_and_to_nobody_else() {
+        for (cni, wanted) in [
+            (Cni::Calico, &[(Protocol::Udp, Some((4789, 4789)))][..]),
+            (Cni::Cilium, &[(Protocol::Udp, Some((8472, 8472))), (Protocol::Tcp, Some((4240, 4240))), (Protocol::Icmp, None)]),
+            (Cni::Flannel, &[(Protocol::Udp, Some((8472, 8472)))]),
+            (Cni::None, &[]),
+        ] {
+            let rules_with = |cni| {
+                let mut cluster = fixture::cluster();
+                cluster.network.cni = cni;
+                cluster.groups.push(fixture::group("bastion", Role::Bastion, 1, "t3.micro", &cluster.zones[..1]));
+                security_groups(&cluster)
+            };
+            for (group, bare) in rules_with(cni).into_iter().zip(rules_with(Cni::None)) {
+                let own: Vec<Rule> = group.rules.into_iter().filter(|rule| !bare.rules.contains(rule)).collect();
+                let mut found: Vec<_> = own.iter().map(|rule| (rule.protocol, rule.ports, rule.peer.clone())).collect();
+                let both = [Role::ControlPlane, Role::Node].map(Peer::Group);
+                let mut expected: Vec<_> =
+                    wanted.iter().flat_map(|(protocol, ports)| both.clone().map(|peer| (*protocol, *ports, peer))).collect();
+                if group.role == Role::Bastion {
+                    expected.clear();
+                }
+                found.sort();
+                expected.sort();
+                assert_eq!(found, expected, "{cni:?}, {:?}", group.role);
+                assert!(
+                    own.iter().all(|rule| !rule.egress && rule.description.to_lowercase().starts_with(cni.as_str())),
+                    "{own:?}"
+                );
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::operation::session::Env;
 use crate::operation::update::stored_pki;
 use crate::recorded::State;
 
+/// Namespaces of what kubewright installs: kubeadm's pods, and those of pod networks.
+const SYSTEM: [&str; 2] = ["kube-system", "kube-flannel"];
+
 /// The state of a cluster, as AWS and Kubernetes tell it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Validation {
@@ -102,7 +105,7 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
         match pods.and_then(|json| inspect::pods(&json)) {
             Ok(pods) => problems.extend(
                 pods.iter()
-                    .filter(|pod| pod.namespace == "kube-system" && !pod.ready)
+                    .filter(|pod| SYSTEM.contains(&pod.namespace.as_str()) && !pod.ready)
                     .filter(|_| state.model.network.cni != Cni::None)
                     .map(|pod| format!("pod {}/{} is not ready: {}", pod.namespace, pod.name, pod.reason)),
             ),

@@ -17,6 +17,20 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("settings", include_str!("settings.toml")),
 ];
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bootstrap/golden")
+}
+
+/// Compares with what was accepted before.
+pub fn golden(name: &str, text: &str) {
+    let path = root().join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "{name}; UPDATE_GOLDEN=1 accepts it");
+}
+
 /// Every file that a spec names is there.
 struct Everything;
 
@@ -73,22 +87,15 @@ fn files(cluster: &Cluster) -> String {
 
 #[test]
 fn kubeadms_files_of_every_example_and_minor_are_as_a_reader_expects_them() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bootstrap/golden");
     let mut seen = 0;
     for minor in KubernetesVersion::SUPPORTED_MINORS {
         for (name, example) in EXAMPLES {
             let text = files(&cluster(example, KubernetesVersion { major: 1, minor, patch: 2 }));
-            let path = root.join(format!("1.{minor}")).join(format!("{name}.yaml"));
-            if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(&path, &text).unwrap();
-            }
-            let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-            assert_eq!(text, wanted, "{}; UPDATE_GOLDEN=1 accepts it", path.display());
+            golden(&format!("1.{minor}/{name}.yaml"), &text);
             seen += 1;
         }
     }
-    let kept = walk(&root);
+    let kept = walk(&root());
     assert_eq!(kept, seen, "golden files that no example has any more");
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use kubewright::bootstrap::ssh::fingerprint;
 use kubewright::bootstrap::{Bundle, Consoles, Machine, NodeError, NodeEvent, NodeTask, Nodes, Pki, SshNodes};
 use kubewright::clock::{Clock, RandomIds, SystemClock};
-use kubewright::cluster::{Cluster, HostKeys, Packages, Role};
+use kubewright::cluster::{Cluster, Cni, HostKeys, Packages, Role};
 
 use crate::fleet::{Told, cluster, fleet, machine};
 use crate::sshd::{Sshd, free_port, keygen, limits, public};
@@ -183,7 +183,7 @@ fn a_bundle_of_another_version_or_with_damage_is_refused_before_anything_is_sent
         std::fs::write(path, text).unwrap();
     };
     let version = "1.34.2".parse().unwrap();
-    let load = || Bundle::load(dir.path(), version);
+    let load = || Bundle::load(dir.path(), version, Cni::None);
     assert!(load().unwrap_err().contains("VERSION"));
     let files = ["bin/kubeadm", "bin/kubelet", "bin/kubectl", "systemd/kubelet.service", "images/etcd.tar", "images/pause.tar"];
     for file in files {
@@ -203,6 +203,25 @@ fn a_bundle_of_another_version_or_with_damage_is_refused_before_anything_is_sent
     let names = |role| bundle.wanted(role).iter().map(|line| line[66..].to_string()).collect::<Vec<_>>();
     assert_eq!(names(Role::ControlPlane), files);
     assert_eq!(names(Role::Node).len(), files.len() - 1, "workers do not get etcd");
+    for (cni, wanted) in [
+        (Cni::Calico, &["manifests/calico.yml"][..]),
+        (Cni::Cilium, &["bin/helm", "manifests/cilium.tgz"]),
+        (Cni::Flannel, &["manifests/flannel.yml"]),
+    ] {
+        wanted.iter().for_each(|file| write(file, file));
+        let all: Vec<&str> = files.iter().chain(wanted).copied().collect();
+        write("SHA256SUMS", &sums(&all));
+        let bundle = Bundle::load(dir.path(), version, cni).unwrap();
+        assert_eq!(bundle.wanted(Role::ControlPlane).len(), all.len());
+        assert_eq!(bundle.wanted(Role::Node).len(), files.len() - 1, "a control plane installs the pod network");
+        assert_eq!(bundle.sum(wanted[0]), Some(sum(wanted[0]).as_str()));
+        for missing in wanted {
+            let rest: Vec<&str> = all.iter().copied().filter(|file| file != missing).collect();
+            write("SHA256SUMS", &sums(&rest));
+            let error = Bundle::load(dir.path(), version, cni).unwrap_err();
+            assert!(error.contains(missing) && error.contains(cni.as_str()), "{error}");
+        }
+    }
     for missing in &files[..4] {
         let rest: Vec<&str> = files.iter().copied().filter(|file| file != missing).collect();
         write("SHA256SUMS", &sums(&rest));

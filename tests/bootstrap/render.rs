@@ -7,6 +7,7 @@ use kubewright::bootstrap::{Machine, Pki, render, render_fleet, user_data};
 use kubewright::cluster::{Cluster, Cni, Packages, Role};
 
 use crate::fleet::{cluster, fleet, machine};
+use crate::goldens::golden;
 
 fn spec() -> Cluster {
     let mut spec = cluster("ssh-ed25519 AAAA", Path::new("/key"), Path::new("/bundle"));
@@ -31,8 +32,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, path: &str) -> String {
 fn user_data_is_as_a_reader_expects_it() {
     let spec = spec();
     let text = user_data(&spec, &spec.groups[0]).unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bootstrap/golden/user-data.yaml");
-    assert_eq!(text, std::fs::read_to_string(path).unwrap());
+    golden("user-data.yaml", &text);
 }
 
 #[test]
@@ -72,36 +72,26 @@ fn no_secret_is_ever_rendered_and_every_machine_but_a_bastion_has_its_files() {
     for machine in machines() {
         assert!(files.keys().filter(|path| path.starts_with(&machine.slot)).count() >= 7, "{}", machine.slot);
     }
-    assert!(files.contains_key("cni/calico.yaml"));
-    spec.network.cni = Cni::None;
-    assert!(!render(&spec, &all, None).unwrap().contains_key("cni/calico.yaml"));
 }
 
 #[test]
-fn the_network_manifest_is_yaml_that_names_every_object_once_and_the_pods() {
-    let files = render(&spec(), &machines(), None).unwrap();
-    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text(&files, "cni/calico.yaml")).unwrap();
-    let name = |object: &serde_json::Value| {
-        let part = |path: &str| object.pointer(path).and_then(|text| text.as_str()).unwrap_or_default().to_string();
-        (part("/kind"), part("/metadata/namespace"), part("/metadata/name"))
-    };
-    let mut names: Vec<_> = objects.iter().map(name).collect();
-    names.sort();
-    let count = names.len();
-    names.dedup();
-    assert_eq!(names.len(), count);
-    assert!(names.iter().all(|(kind, _, name)| !kind.is_empty() && !name.is_empty()), "{names:?}");
-    assert_eq!(names.iter().filter(|(kind, ..)| kind == "CustomResourceDefinition").count(), 20);
-    for object in objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
-        let wanted =
-            format!("{}.{}", object["spec"]["names"]["plural"].as_str().unwrap(), object["spec"]["group"].as_str().unwrap());
-        assert_eq!(object["metadata"]["name"], wanted.as_str());
+fn what_is_laid_over_the_pod_network_is_a_file_of_the_first_control_plane() {
+    let folder = "etc/kubernetes/kubewright/cni";
+    let mut spec = spec();
+    for (cni, names) in [
+        (Cni::Calico, &["kustomization.yaml", "settings.yaml"][..]),
+        (Cni::Cilium, &["values.yaml"]),
+        (Cni::Flannel, &["kustomization.yaml", "settings.yaml"]),
+        (Cni::None, &[]),
+    ] {
+        spec.network.cni = cni;
+        let files = render(&spec, &machines(), None).unwrap();
+        let found: Vec<&String> = files.keys().filter(|path| path.contains("/cni/")).collect();
+        let wanted: Vec<String> = names.iter().map(|name| format!("control-plane-us-east-1a-1/{folder}/{name}")).collect();
+        assert_eq!(found, wanted.iter().collect::<Vec<_>>(), "{cni:?}");
+        if cni != Cni::None {
+            let name = names.last().unwrap();
+            golden(&format!("{}-{name}", cni.as_str()), &text(&files, &format!("control-plane-us-east-1a-1/{folder}/{name}")));
+        }
     }
-    let node = objects.iter().find(|object| object["kind"] == "DaemonSet").unwrap();
-    let pool = serde_json::json!({"name": "CALICO_IPV4POOL_CIDR", "value": "192.168.0.0/16"});
-    assert!(node.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap().contains(&pool));
-    let config = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
-    let network = config["data"]["cni_network_config"].as_str().unwrap().replace("__CNI_MTU__", "0");
-    let network: serde_json::Value = serde_json::from_str(&network).unwrap();
-    assert_eq!(network["plugins"][0]["type"], "calico");
 }

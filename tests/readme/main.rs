@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::CommandFactory;
+use kubewright::bootstrap::cni::release::{HELM, HELM_BUNDLED, release};
 use kubewright::cli::args::Cli;
 use kubewright::cloud::calls::iam_policy;
+use kubewright::cluster::Cni;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Trial::test("every_command_is_in_the_table", || commands().map_err(Failed::from)),
         Trial::test("every_exit_code_is_in_the_table", || exit_codes().map_err(Failed::from)),
         Trial::test("every_key_of_the_spec_is_in_the_table", || keys().map_err(Failed::from)),
+        Trial::test("every_pod_network_is_in_the_table", || pod_networks().map_err(Failed::from)),
         Trial::test("the_iam_policy_is_that_of_the_calls", || policy().map_err(Failed::from)),
         Trial::test("placeholders", || {
             shape::check();
@@ -56,6 +59,27 @@ fn root() -> &'static Path {
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Release, file in a bundle and images of each pod network, in the row of its name.
+fn pod_networks() -> Result<(), String> {
+    let page = read("README.md");
+    for cni in [Cni::Calico, Cni::Cilium, Cni::Flannel, Cni::None] {
+        let start = format!("| `{}` |", cni.as_str());
+        let row = page.lines().find(|line| line.starts_with(&start)).ok_or(format!("README.md has no row {start}"))?;
+        let Some(release) = release(cni) else { continue };
+        let mut wanted = vec![format!("[{}]({})", release.version, release.url), format!("`{}`", release.bundled)];
+        wanted.extend(release.images.iter().map(|image| format!("`{image}`")));
+        if cni == Cni::Cilium {
+            wanted.push(format!("`{HELM_BUNDLED}`"));
+            wanted.extend(HELM.iter().map(|helm| format!("({})", helm.url)));
+        }
+        let missing: Vec<String> = wanted.into_iter().filter(|part| !row.contains(part.as_str())).collect();
+        if !missing.is_empty() {
+            return Err(format!("README.md, row {start}: {} is not there", missing.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 /// Compares shapes: ids, times and the like differ from run to run.

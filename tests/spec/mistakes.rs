@@ -54,7 +54,7 @@ fn errors() -> Vec<Case> {
     let public = "public_key = \"~/.ssh/id_ed25519.pub\"";
     let bundle = "bundle = \"../.lab/bundle\"";
     let source = "source = \"bundle\"";
-    let cni = "cni = \"calico\"";
+    let cni = "cni = \"flannel\"";
     let ssh = "[ssh]\n";
     let long_label = "x".repeat(64);
     let many_tags: String = (0..41).map(|n| format!("t{n} = ''\n")).collect();
@@ -85,7 +85,7 @@ fn errors() -> Vec<Case> {
         case(ControlCharacter, cni, "cni = \"cal\\u0000ico\"", "U+0000", "cni"),
         case(ControlCharacter, cni, "cni = \"cal\\u202eico\"", "U+202E", "cni"),
         case(Choice, cni, "cni = \"calicoo\"", "did you mean \"calico\"?", "cni"),
-        case(Choice, cni, "cni = \"weave\"", "\"calico\" or \"none\"", "cni"),
+        case(Choice, cni, "cni = \"weave\"", "\"calico\", \"cilium\", \"flannel\" or \"none\"", "cni"),
         case(Choice, "role = \"node\"", "role = \"worker\"", "did you mean \"node\"?", "role"),
         case(Name, name, "name = \"Demo.k8s.example.com\"", "write \"demo.k8s.example.com\"", "name"),
         case(Name, name, "name = \"$(reboot).k8s.example.com\"", "`$` may not stand in it", "name"),
@@ -221,7 +221,7 @@ fn warnings() -> Vec<Case> {
         case(OpenToAll, "[aws]\n", "[node_ports]\naccess = [\"0.0.0.0/0\"]\n[aws]\n", "may reach NodePorts", "0.0.0.0/0"),
         case(NobodyMayReach, api, "access = []", "`api.access` is empty", "access = []"),
         case(NobodyMayReach, api, "", "`api.access` is empty", "[api]"),
-        case(NoRoute, "cni = \"calico\"", "topology = \"private\"", "needs a route into the VPC", "topology"),
+        case(NoRoute, "cni = \"flannel\"", "topology = \"private\"", "needs a route into the VPC", "topology"),
         case(NoRoute, "[ssh]\n", "[ssh]\naddress = \"private\"\n", "needs a route into the VPC", "address"),
         case(UnknownRegion, "region = \"us-east-1\"", "region = \"us-esat-1\"", "did you mean \"us-east-1\"?", "region")
             .and("zones = [\"us-east-1a\", \"us-east-1b\", \"us-east-1c\"]", "zones = [\"us-esat-1a\"]"),

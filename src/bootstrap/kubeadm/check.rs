@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::bootstrap::template;
 
 /// One document; an error names the template and the first place that differs.
-pub(super) fn document(name: &str, model: &impl Serialize) -> Result<String, String> {
+pub(in crate::bootstrap) fn document(name: &str, model: &impl Serialize) -> Result<String, String> {
     let wanted = serde_json::to_value(model).map_err(|error| error.to_string())?;
     // The whole value has a name of its own as well, for templates that do not know its keys.
     let values = match &wanted {

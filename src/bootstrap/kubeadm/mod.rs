@@ -8,6 +8,7 @@ mod patches;
 
 pub use api_server::api_server_files;
 pub use build::{CRI_SOCKET, Discovery, Place, init_file, join_file};
+pub(super) use check::document;
 pub use patches::patch_files;
 
 use crate::secret::Secret;

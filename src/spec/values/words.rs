@@ -39,7 +39,7 @@ macro_rules! words {
 }
 
 words! {
-    Cni, "\"calico\" or \"none\"": "calico" = Cni::Calico, "none" = Cni::None;
+    Cni, "\"calico\", \"cilium\", \"flannel\" or \"none\"": "calico" = Cni::Calico, "cilium" = Cni::Cilium, "flannel" = Cni::Flannel, "none" = Cni::None;
     Reach, "\"public\" or \"private\"": "public" = Reach::Public, "private" = Reach::Private;
     Nat, "\"one\" or \"per-zone\"": "one" = Nat::One, "per-zone" = Nat::PerZone;
     SshAddress, "\"public\" or \"private\"": "public" = SshAddress::Public, "private" = SshAddress::Private;
