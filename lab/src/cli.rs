@@ -30,7 +30,7 @@ pub enum Output {
 enum Command {
     /// Start the lab; does nothing when it is up
     Up {
-        /// Nodes have this version's images, built from source the first time
+        /// Real Kubernetes of this version, built from source the first time: a bundle, and its images in new nodes
         #[arg(long, value_name = "VERSION")]
         kubernetes: Option<String>,
     },

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::emulator::{BUCKET, ZONE};
 use crate::http::{self, CONTROL};
 use crate::state::Lab;
-use crate::{cache, down, hub, kubernetes, requirements, run, sysctl};
+use crate::{bundle, cache, down, hub, kubernetes, requirements, run, sysctl};
 
 /// The name of the lab's control groups; the only thing of a lab that is named outside of its namespaces.
 pub fn group_name(lab: &Lab) -> String {
@@ -23,7 +23,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
     let start = Instant::now();
     if lab.supervisor().is_some() {
         eprintln!("the lab is up already ({})", lab.dir.display());
-        return version.map_or(Ok(()), |version| images(lab, version));
+        return version.map_or(Ok(()), |version| provide(lab, version));
     }
     fs::create_dir_all(lab.cache())?;
     // canonical only now that the folder is there: the name of the lab hangs on it
@@ -40,16 +40,16 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
     cache::write_layer(&lab.layer())?;
     home(lab)?;
     fs::write(lab.run().join("resolv.conf"), format!("nameserver {}\noptions timeout:1 attempts:2\n", hub::DNS))?;
-    version.map(|version| images(lab, version)).transpose()?;
+    version.map(|version| provide(lab, version)).transpose()?;
     start_supervisor(lab)?;
     eprintln!("lab up in {:.1} s: zone {ZONE}, bucket {BUCKET}, state in {}", start.elapsed().as_secs_f64(), lab.dir.display());
     eprintln!("next:  lab exec -- COMMAND    (emulated AWS at $AWS_ENDPOINT_URL, key ~/.ssh/id_ed25519)");
     Ok(())
 }
 
-/// From now on new nodes have this version's images, as if the machine image had them.
-fn images(lab: &Lab, version: &str) -> Result<()> {
-    kubernetes::assemble(lab, version)?;
+/// From now on there is a bundle, and new nodes have this version's images as if the machine image had them.
+fn provide(lab: &Lab, version: &str) -> Result<()> {
+    bundle::run(lab, version, false)?;
     fs::write(lab.kubernetes(), version)?;
     eprintln!("new nodes have the images of Kubernetes {version}");
     Ok(())

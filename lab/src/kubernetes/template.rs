@@ -42,6 +42,9 @@ done
 chroot . ctr --namespace k8s.io images ls -q
 kill $pid
 wait $pid || true
+# what a node's own containerd makes anew, its identity among it
+cd var/lib/containerd
+find . -mindepth 1 -maxdepth 1 ! -name '*.content' ! -name '*.bolt' ! -name '*.overlayfs' -exec rm -rf {} +
 "#;
 
 /// Fills `folder` with the images of all archives.
