@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::state::Lab;
-use crate::{account, bundle, calls, down, exec, fault, iam, serve, status, up};
+use crate::{account, bundle, calls, components, down, exec, fault, iam, serve, status, up};
 
 /// An emulated AWS region on one Linux machine, with real Linux nodes
 #[derive(Parser)]
@@ -29,7 +29,11 @@ pub enum Output {
 #[derive(Subcommand)]
 enum Command {
     /// Start the lab; does nothing when it is up
-    Up,
+    Up {
+        /// Real Kubernetes of this version, built from source the first time: a bundle, and its images in new nodes
+        #[arg(long, value_name = "VERSION")]
+        kubernetes: Option<String>,
+    },
     /// End the lab and remove all that it made, except its cache
     Down {
         /// Remove the cache too
@@ -75,10 +79,21 @@ enum Command {
     /// Enforce IAM policies, make users
     #[command(subcommand)]
     Iam(iam::Command),
-    /// Make an air-gapped bundle of stand-ins for Kubernetes
+    /// Make an air-gapped bundle of Kubernetes
     Bundle {
         #[arg(long, value_name = "VERSION", default_value = "1.34.2")]
         kubernetes: String,
+        /// Small programs in place of Kubernetes, in a folder of their own
+        #[arg(long)]
+        stand_ins: bool,
+    },
+    /// Build Kubernetes' programs from source and print where they are
+    Components {
+        #[arg(long, value_name = "VERSION", default_value = "1.34.2")]
+        kubernetes: String,
+        /// This program and no other; may be given again
+        #[arg(long, value_name = "PROGRAM")]
+        only: Vec<String>,
     },
     /// Power loss of a node
     Kill { instance: String },
@@ -106,7 +121,7 @@ pub fn run() -> Result<ExitCode> {
     }
     let lab = Lab::open(cli.dir)?;
     match cli.command {
-        Command::Up => up::run(&lab)?,
+        Command::Up { kubernetes } => up::run(&lab, kubernetes.as_deref())?,
         Command::Down { purge } => down::run(&lab, purge)?,
         Command::Status { output } => return status::run(&lab, output),
         Command::Reset => up::reset(&lab)?,
@@ -116,7 +131,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Account { output, without } => account::run(&lab, output, &without)?,
         Command::Fault(command) => fault::run(&lab, command)?,
         Command::Iam(command) => iam::run(&lab, command)?,
-        Command::Bundle { kubernetes } => bundle::run(&lab, &kubernetes)?,
+        Command::Bundle { kubernetes, stand_ins } => bundle::run(&lab, &kubernetes, stand_ins)?,
+        Command::Components { kubernetes, only } => components::run(&lab, &kubernetes, &only)?,
         Command::Kill { instance } => status::order(&lab, &instance, "kill")?,
         Command::Cut { instance } => status::order(&lab, &instance, "cut")?,
         Command::Uncut { instance } => status::order(&lab, &instance, "uncut")?,

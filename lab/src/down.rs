@@ -56,7 +56,7 @@ pub fn clean(lab: &Lab) -> Result<()> {
     if let Some(left) = groups.iter().find(|group| group.exists()) {
         bail!("{} cannot be removed", left.display());
     }
-    for dir in [lab.nodes(), lab.run(), lab.bundle()] {
+    for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle()] {
         remove(&dir)?;
     }
     remove_file(&lab.calls())

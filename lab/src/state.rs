@@ -62,6 +62,16 @@ impl Lab {
         self.dir.join("bundle")
     }
 
+    /// The one of stand-ins.
+    pub fn stand_in_bundle(&self) -> PathBuf {
+        self.dir.join("bundle-stand-ins")
+    }
+
+    /// Which Kubernetes version's images new nodes have.
+    pub fn kubernetes(&self) -> PathBuf {
+        self.run().join("kubernetes")
+    }
+
     pub fn calls(&self) -> PathBuf {
         self.dir.join("calls.jsonl")
     }

@@ -11,25 +11,27 @@ use serde_json::Value;
 use crate::emulator::{BUCKET, ZONE};
 use crate::http::{self, CONTROL};
 use crate::state::Lab;
-use crate::{cache, down, hub, requirements, run, sysctl};
+use crate::{bundle, cache, down, hub, kubernetes, requirements, run, sysctl};
 
 /// The name of the lab's control groups; the only thing of a lab that is named outside of its namespaces.
 pub fn group_name(lab: &Lab) -> String {
     format!("kubewright-lab-{}", lab.id())
 }
 
-pub fn run(lab: &Lab) -> Result<()> {
+pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
     requirements::check()?;
     let start = Instant::now();
     if lab.supervisor().is_some() {
         eprintln!("the lab is up already ({})", lab.dir.display());
-        return Ok(());
+        return version.map_or(Ok(()), |version| provide(lab, version));
     }
     fs::create_dir_all(lab.cache())?;
     // canonical only now that the folder is there: the name of the lab hangs on it
     let lab = &Lab::open(Some(lab.dir.clone()))?;
     requirements::install_tools(lab)?;
     cache::fill(lab)?;
+    // before anything runs: it takes long, and may not be possible here
+    version.map(|version| kubernetes::assemble(lab, version)).transpose()?;
     down::clean(lab).context("removing what an interrupted run left")?;
     for dir in [lab.run(), lab.nodes()] {
         fs::create_dir_all(dir)?;
@@ -38,9 +40,18 @@ pub fn run(lab: &Lab) -> Result<()> {
     cache::write_layer(&lab.layer())?;
     home(lab)?;
     fs::write(lab.run().join("resolv.conf"), format!("nameserver {}\noptions timeout:1 attempts:2\n", hub::DNS))?;
+    version.map(|version| provide(lab, version)).transpose()?;
     start_supervisor(lab)?;
     eprintln!("lab up in {:.1} s: zone {ZONE}, bucket {BUCKET}, state in {}", start.elapsed().as_secs_f64(), lab.dir.display());
     eprintln!("next:  lab exec -- COMMAND    (emulated AWS at $AWS_ENDPOINT_URL, key ~/.ssh/id_ed25519)");
+    Ok(())
+}
+
+/// From now on there is a bundle, and new nodes have this version's images as if the machine image had them.
+fn provide(lab: &Lab, version: &str) -> Result<()> {
+    bundle::run(lab, version, false)?;
+    fs::write(lab.kubernetes(), version)?;
+    eprintln!("new nodes have the images of Kubernetes {version}");
     Ok(())
 }
 

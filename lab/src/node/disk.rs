@@ -43,7 +43,7 @@ impl Disk {
     }
 
     /// Writes the first boot's files once; a stopped instance keeps its disk.
-    pub fn prepare(&self, instance: &Instance) -> Result<()> {
+    pub fn prepare(&self, instance: &Instance, images: Option<&Path>) -> Result<()> {
         for dir in [self.root(), self.upper(), self.dir.join("work"), self.containerd()] {
             fs::create_dir_all(dir)?;
         }
@@ -55,6 +55,10 @@ impl Disk {
         self.login(instance)?;
         self.host_keys(instance)?;
         self.user_data(instance)?;
+        if let Some(images) = images {
+            fs::remove_dir_all(self.containerd())?; // what an interrupted attempt left
+            crate::kubernetes::link(images, &self.containerd()).context("linking images")?;
+        }
         fs::write(marker, "")?;
         Ok(())
     }

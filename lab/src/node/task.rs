@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::{Done, Order, Power, View, Want, lock, machine, network};
 use crate::cgroups;
 use crate::emulator;
+use crate::kubernetes;
 use crate::state::Lab;
 
 pub struct Node {
@@ -103,7 +104,9 @@ impl Node {
         let (disk, lab, parents, instance) =
             (Disk { dir: self.disk.dir.clone() }, self.lab.clone(), self.groups.clone(), want.instance.clone());
         let child = tokio::task::spawn_blocking(move || -> Result<Child> {
-            disk.prepare(&instance).context("preparing the disk")?;
+            let version = std::fs::read_to_string(lab.kubernetes()).ok();
+            let images = version.map(|version| kubernetes::template(&lab, &version));
+            disk.prepare(&instance, images.as_deref()).context("preparing the disk")?;
             disk.mount(&lab.layer(), &lab.base_image())?;
             network::up(&disk.namespace(), &instance).context("making the network")?;
             let groups = cgroups::create_below(&parents, &instance.id)?;

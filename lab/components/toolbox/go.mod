@@ -1,0 +1,4 @@
+// A program for test workloads; nothing but Go's own library.
+module kubewright-lab/toolbox
+
+go 1.24
