@@ -111,7 +111,7 @@ fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
             // Whether it joined is not known; the tasks find out on the node itself and skip what is done.
             state.nodes.insert(slot.clone(), Node::new(&id));
         }
-        let instance: Option<&Instance> = observed.instances.iter().find(|instance| instance.id == id);
+        let instance: Option<&Instance> = found.instances.get(&resource).and_then(|twins| twins.first().copied());
         let record = Recorded {
             attempt,
             created: now.to_owned(),
