@@ -16,7 +16,7 @@ use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::session::{Env, same_account};
 use crate::operation::{OperationError, changed, delegation};
-use crate::plan::found::Found;
+use crate::plan::found::objects;
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
@@ -192,13 +192,13 @@ fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, Operation
 
 /// The name alone is no identity: whatever carries it with another uid belongs to somebody.
 fn refuse_other_cluster(observed: &Observed, cluster: &Cluster, account: &Account) -> Result<(), OperationError> {
-    let found = Found::of_any(observed);
-    let Some((id, of)) = found.first() else { return Ok(()) };
+    let found = objects(observed).into_iter().find(|object| object.live());
+    let Some(object) = found else { return Ok(()) };
     Err(OperationError::OtherCluster {
         name: cluster.name.clone(),
         account: account.id.clone(),
-        uid: of.get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
-        example: (*id).to_owned(),
+        uid: object.tags().get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
+        example: object.id().to_owned(),
     })
 }
 
