@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::cli::render::entry::{self, Entry};
 use crate::cli::render::words;
-use crate::cli::text::{Ink, Page, Span, count, duration, ink};
+use crate::cli::text::{Ink, Page, Span, count, ink};
+use crate::clock::in_words;
 use crate::desired::ResourceId;
 use crate::plan::{Behind, GroupSummary, NodeTask, Plan, Work};
 use crate::recorded::Run;
@@ -232,7 +233,7 @@ impl PlanView<'_> {
 
     fn totals(&self, page: &mut Page) {
         let totals = self.plan.totals();
-        let took = format!(" ({}, {})", count(self.reads as usize, "read"), duration(self.seconds));
+        let took = format!(" ({}, {})", count(self.reads as usize, "read"), in_words(self.seconds));
         let text = if !self.plan.errors.is_empty() {
             format!("This plan cannot be applied: {}.", count(self.plan.errors.len(), "error"))
         } else if self.plan.is_empty() {
