@@ -48,6 +48,8 @@ pub struct Prepared {
     pub is_new: bool,
     /// The last run, where it did not finish.
     pub interrupted: Option<Run>,
+    /// Resources and joined nodes that are recorded.
+    pub recorded: (usize, usize),
     /// Calls that making the plan took.
     pub calls: Calls,
     pub seconds: f64,
@@ -168,6 +170,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         cluster: cluster.clone(),
         account: opened.account.clone(),
         is_new,
+        recorded: (state.resources.len(), state.nodes.values().filter(|node| node.phase == NodePhase::Joined).count()),
         interrupted: state.last_run.clone().filter(|run| !run.finished),
         calls: cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
@@ -354,7 +357,7 @@ async fn register(
             }
             state.model = model;
             state.images = pinned;
-            state.last_run = Some(Run { by, command, started, finished: false, actions_done: 0, actions_total: total });
+            state.last_run = Some(Run { by, command, started, finished: false, actions_done: None, actions_total: total });
         })
         .await?;
     Ok(recorder)
@@ -375,7 +378,7 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
             }
             if let Some(run) = &mut state.last_run {
                 run.finished = complete;
-                run.actions_done = done;
+                run.actions_done = Some(done);
             }
         })
         .await?;
