@@ -228,7 +228,7 @@ pub async fn apply_update(
 ) -> Result<Report, OperationError> {
     // Before the lock: a refused account or name must not leave even a lock behind.
     let before = open(env, request).await?;
-    let lock = before.store.acquire(&env.owner()).await?;
+    let lock = env.acquire(&before.store).await?;
     let result = locked(env, request, events, stop, on_plan, &lock).await;
     let released = lock.release().await;
     let report = result?;

@@ -141,6 +141,7 @@ impl Outside for World {
             by: "ops@build-7".into(),
             host: "build-7".into(),
             pid: 42,
+            process_exists: |pid| Some(pid != 43),
             command: command.into(),
             settle: Duration::from_secs(10),
             node_limit: 8,
