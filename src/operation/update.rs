@@ -84,6 +84,8 @@ struct Opened {
     cloud: Arc<dyn Cloud>,
     account: Account,
     new_revision: bool,
+    /// That the plan leads to.
+    revision: u32,
 }
 
 async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
@@ -118,7 +120,12 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
         None => State::new(cluster.clone(), &env.ids.fresh(), &account.id, &account.partition),
     };
     let new_revision = state.revision == 0 || state.model != cluster;
-    Ok(Opened { store, held, cluster, state, cloud, account, new_revision })
+    let revision = match &request.spec {
+        // Not one more than the state's: revisions outlive a cluster, and a run that was killed may have registered one.
+        Some(spec) if new_revision => store.number_of(&spec.bytes).await?.0,
+        _ => state.revision,
+    };
+    Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
 async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
@@ -150,7 +157,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         cluster,
         previous: state.applied_model.as_ref(),
         uid: &state.uid,
-        revision: if opened.new_revision { state.revision + 1 } else { state.revision },
+        revision: opened.revision,
         recorded: &state,
         observed: &observed,
         catalogue: catalogue.as_ref(),
