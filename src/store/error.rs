@@ -166,7 +166,7 @@ impl StoreError {
                     .into()
             }
             Self::Name { .. } => return None,
-            Self::NoRevision { cluster, .. } => format!("kubewright history {cluster}"),
+            Self::NoRevision { .. } => "name one that is registered".into(),
         })
     }
 }

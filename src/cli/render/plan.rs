@@ -183,7 +183,7 @@ impl PlanView<'_> {
         }
         rest(page, behind.len(), limit);
         if !behind.is_empty() {
-            page.flow(6, 8, vec!["needs: kubewright rolling-update".into()]);
+            page.flow(6, 8, vec!["needs: new machines in their place".into()]);
         }
     }
 

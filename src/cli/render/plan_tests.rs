@@ -135,7 +135,7 @@ demo.k8s.example.com  us-east-1  Kubernetes 1.34.2          state s3://acme-clus
 
   instance group control-plane                  unchanged, 1 behind
     ! control-plane-us-east-1b-1  image ami-0a -> ami-0b
-      needs: kubewright rolling-update
+      needs: new machines in their place
   instance group nodes                          3 -> 4
     t3.large, debian-12-amd64-20250101-1 (ami-0a1b2c3d), 40 GiB gp3
     + nodes-us-east-1a-2  count 3 -> 4
