@@ -89,13 +89,11 @@ pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
 pub struct MadeFrom(String);
 
 impl MadeFrom {
-    fn of(cluster: &Cluster, group: &InstanceGroup, user_data: &str) -> Self {
+    /// `key` and `user_data` are digests.
+    fn of(group: &InstanceGroup, key: &str, user_data: &str) -> Self {
         let volume = format!("{}-{}", group.volume.size_gib, group.volume.kind);
         let profile = group.instance_profile.as_deref().unwrap_or("none");
         let hop_limit = group.metadata_hop_limit;
-        // Without the comment, which is nothing to a machine.
-        let key = digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
-        let user_data = digest(user_data);
         Self(format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data}"))
     }
 
@@ -126,11 +124,17 @@ pub fn digest(text: &str) -> String {
 /// Machines of all groups. `taken` are the slots that exist; `user_data` is by group.
 pub fn machines(cluster: &Cluster, taken: &BTreeSet<Slot>, user_data: &BTreeMap<String, String>) -> Vec<Machine> {
     let public_topology = cluster.network.topology == Topology::Public;
+    // Without the comment, which is nothing to a machine.
+    let key = digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+    // Most groups have the same text.
+    let mut digests = BTreeMap::new();
     cluster
         .groups
         .iter()
         .flat_map(|group| {
-            let made_from = Arc::new(MadeFrom::of(cluster, group, user_data.get(&group.name).map_or("", String::as_str)));
+            let text = user_data.get(&group.name).map_or("", String::as_str);
+            let user_data = digests.entry(text).or_insert_with(|| digest(text));
+            let made_from = Arc::new(MadeFrom::of(group, &key, user_data));
             slots(group, taken).into_iter().map(move |slot| (group, slot, Arc::clone(&made_from)))
         })
         .map(|(group, slot, made_from)| {
