@@ -74,3 +74,33 @@ impl Ids for RandomIds {
         uuid::Uuid::new_v4().simple().to_string()
     }
 }
+
+/// `3.1 s`, `41 s`, `1 min 48 s`, `2 h 5 min`.
+pub fn in_words(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "0.0 s".into();
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    // Cannot exceed u64: checked finite, and a run of that length does not exist.
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let said: Vec<String> = [0.04, 3.12, 9.96, 41.2, 60.0, 108.0, 3600.0, 7500.0].map(in_words).into();
+        assert_eq!(said, ["0.0 s", "3.1 s", "10 s", "41 s", "1 min", "1 min 48 s", "1 h", "2 h 5 min"]);
+    }
+}

@@ -127,7 +127,7 @@ pub fn of_failure(what: &str, failure: &Failure) -> Trouble {
                 error.slot,
                 error.address,
                 error.step,
-                crate::cli::text::duration(error.seconds as f64)
+                crate::clock::in_words(error.seconds as f64)
             ));
             let rows = [("command", error.command.clone()), ("exit", error.exit.map(|code| code.to_string()))];
             trouble.rows.extend(rows.into_iter().filter_map(|(label, text)| Some((label.to_owned(), text?))));

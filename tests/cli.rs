@@ -53,6 +53,7 @@ impl Outside for Inside {
             by: "ops@build-7".into(),
             host: "build-7".into(),
             pid: 42,
+            process_exists: |pid| Some(pid != 43),
             command: command.into(),
             settle: std::time::Duration::from_secs(10),
             node_limit: 8,

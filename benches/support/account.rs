@@ -8,13 +8,14 @@ use kubewright::cloud::Scope;
 use kubewright::cloud::fake::{FakeCloud, Options};
 use kubewright::cluster::Cluster;
 use kubewright::desired::ResourceId;
-use kubewright::observed::{Catalogue, Observed};
+use kubewright::observed::{Catalogue, Instance, Observed};
 use kubewright::plan::{Call, Change, Changed, Input, Plan, Ref, Verb, images, plan};
 use kubewright::recorded::{Node, NodePhase, Recorded, State};
 
 pub const UID: &str = "0123456789abcdef0123456789abcdef";
 
 /// Given observations of one cluster.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Given {
     pub cluster: Cluster,
     pub state: State,
@@ -71,10 +72,12 @@ pub async fn before_and_after(cluster: &Cluster) -> (Given, Given) {
     state.applied_model = Some(cluster.clone());
     let mut made = BTreeMap::new();
     play(&cloud, &first, &mut made, false);
-    // Public addresses come with the state `running`; records need them.
-    let running = look(&cloud, cluster, None).await;
+    // Public addresses come with the state `running`; records need them. The VPC's default group is listed where the VPC is recorded.
+    remember(made.clone(), &mut state);
+    let running = look(&cloud, cluster, Some(&state)).await;
+    let by_id: BTreeMap<&str, &Instance> = running.instances.iter().map(|instance| (instance.id.as_str(), instance)).collect();
     for answer in made.values_mut() {
-        if let Some(instance) = running.instances.iter().find(|instance| answer.id.as_ref() == Some(&instance.id)) {
+        if let Some(instance) = answer.id.as_ref().and_then(|id| by_id.get(id.as_str())) {
             answer.private_address.clone_from(&instance.private_address);
             answer.public_address.clone_from(&instance.public_address);
         }

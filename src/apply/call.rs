@@ -122,7 +122,7 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
             (ErrorClass::Ambiguous, _) => {
                 maybe_done = true;
                 if nature == Nature::Create
-                    && let Some(changed) = find(world, change).await?
+                    && let Some(changed) = find(world, change, world.clock.now()).await?
                 {
                     return Ok(changed);
                 }
@@ -132,10 +132,12 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
             // Of an object that this run has just made, or that a listing has just shown: not visible everywhere yet.
             (ErrorClass::NotFound, _) => waited < SETTLE,
             (ErrorClass::Exists, Nature::Set) if !is_record_create(change) => return Ok(Changed::default()),
-            (ErrorClass::Exists, Nature::Create | Nature::Set) if maybe_done => match find(world, change).await? {
-                Some(changed) => return Ok(changed),
-                None => waited < SETTLE,
-            },
+            (ErrorClass::Exists, Nature::Create | Nature::Set) if maybe_done => {
+                match find(world, change, world.clock.now()).await? {
+                    Some(changed) => return Ok(changed),
+                    None => waited < SETTLE,
+                }
+            }
             (ErrorClass::InUse, Nature::Delete) => waited < PATIENCE && !blocked_for_good(world, change, waited).await,
             _ => false,
         };
@@ -157,17 +159,30 @@ fn is_record_create(change: &Change) -> bool {
     changes.iter().any(|change| change.verb == RecordVerb::Create)
 }
 
-/// An object that carries this change's attempt: made by a call whose answer was lost.
-pub async fn find(world: &World, change: &Change) -> Result<Option<Changed>, Failure> {
-    let wait_between = Duration::from_secs(2);
-    let begun = world.clock.now();
+/// An object that carries this change's attempt: made by a call whose answer was lost. `asked` is when, or a moment before.
+pub async fn find(world: &World, change: &Change, asked: Timestamp) -> Result<Option<Changed>, Failure> {
+    looked_for(world, asked, || find_once(world, change)).await
+}
+
+/// A negative answer counts when the call is old enough, and given twice; tag listings lag behind (cluster-api-provider-aws#6131).
+/// Of a call that was made again long after its intent was written this may still come too early: what it made is then a twin, and
+/// the next plan deletes it.
+async fn looked_for<F>(world: &World, asked: Timestamp, look: impl Fn() -> F) -> Result<Option<Changed>, Failure>
+where
+    F: Future<Output = Result<Option<Changed>, CloudError>>,
+{
+    // By a clock that is ahead of this one it would be of the future, and waited for until then.
+    let asked = asked.min(world.clock.now());
+    let mut misses = 0;
     loop {
-        let found = find_once(world, change).await.map_err(Failure::Cloud)?;
-        // A negative answer counts when it is old enough; tag listings lag behind (cluster-api-provider-aws#6131).
-        if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
-            return Ok(found);
+        if let Some(found) = look().await.map_err(Failure::Cloud)? {
+            return Ok(Some(found));
         }
-        world.clock.wait(wait_between).await;
+        misses += 1;
+        if misses >= 2 && elapsed(asked, world.clock.now()) >= world.settle {
+            return Ok(None);
+        }
+        world.clock.wait(Duration::from_secs(2)).await;
     }
 }
 
@@ -248,21 +263,16 @@ async fn failure(world: &World, change: &Change, mut error: CloudError) -> Failu
 
 /// An object of a kind with client token that carries an attempt, found by tag: where sending again is not wanted or not
 /// possible any more.
-pub async fn find_by_token(world: &World, change: &Change, attempt: &str) -> Result<Option<Changed>, Failure> {
-    let scope = Scope::Uid(world.uid.clone());
-    let begun = world.clock.now();
-    let own = Tags::from([(tags::ATTEMPT.to_owned(), attempt.to_owned())]);
-    loop {
-        let cloud = world.cloud.as_ref();
-        let found = match change {
-            Change::RunInstance { .. } => cloud.instances(&scope).await.map(|all| carrying(&all, &own)),
-            Change::CreateNatGateway { .. } => cloud.nat_gateways(&scope).await.map(|all| carrying(&all, &own)),
-            _ => cloud.route_tables(&scope).await.map(|all| carrying(&all, &own)),
-        };
-        let found = found.map_err(Failure::Cloud)?;
-        if found.is_some() || elapsed(begun, world.clock.now()) >= world.settle {
-            return Ok(found);
+pub async fn find_by_token(world: &World, change: &Change, attempt: &str, asked: Timestamp) -> Result<Option<Changed>, Failure> {
+    let scope = &Scope::Uid(world.uid.clone());
+    let own = &Tags::from([(tags::ATTEMPT.to_owned(), attempt.to_owned())]);
+    let cloud = world.cloud.as_ref();
+    let look = || async move {
+        match change {
+            Change::RunInstance { .. } => cloud.instances(scope).await.map(|all| carrying(&all, own)),
+            Change::CreateNatGateway { .. } => cloud.nat_gateways(scope).await.map(|all| carrying(&all, own)),
+            _ => cloud.route_tables(scope).await.map(|all| carrying(&all, own)),
         }
-        world.clock.wait(Duration::from_secs(2)).await;
-    }
+    };
+    looked_for(world, asked, look).await
 }

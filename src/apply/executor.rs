@@ -8,10 +8,11 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{RwLock, Semaphore};
 
 use crate::apply::event::{Event, Failure};
+use crate::apply::graph::Graph;
 use crate::apply::work::{self, Shared};
 use crate::apply::world::{Addresses, NodeInputs, World};
 use crate::desired::ResourceId;
-use crate::observed::Observed;
+use crate::observed::{Instance, Observed};
 use crate::plan::{Action, Plan};
 
 #[derive(Clone, Debug)]
@@ -63,17 +64,13 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
         inputs,
     });
     let mut outcome = Outcome::default();
-    let mut waiting: BTreeMap<usize, BTreeSet<&str>> =
-        plan.actions.iter().enumerate().map(|(n, action)| (n, action.after.iter().map(String::as_str).collect())).collect();
+    let mut graph = Graph::new(&plan.actions);
     let begun = world.clock.now();
     let mut running = FuturesUnordered::new();
     let mut fenced = false;
     loop {
         if !world.stop.is_cancelled() && !fenced {
-            let ready: Vec<usize> = waiting.iter().filter(|(_, after)| after.is_empty()).map(|(n, _)| *n).collect();
-            for n in ready {
-                waiting.remove(&n);
-                let Some(action) = plan.actions.get(n) else { continue };
+            for action in graph.start() {
                 (world.events)(Event::ActionStarted(action.clone()));
                 running.push(timed(Arc::clone(&shared), action.clone()));
             }
@@ -81,9 +78,7 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
         let Some((action, result, seconds)) = running.next().await else { break };
         match result {
             Ok(aws_id) => {
-                for after in waiting.values_mut() {
-                    after.remove(action.id.as_str());
-                }
+                graph.done(&action.id);
                 (world.events)(Event::ActionDone { action: action.clone(), aws_id: aws_id.clone(), seconds });
                 let started = world.clock.now().duration_since(begun).as_secs_f64() - seconds;
                 outcome.done.push(Done { action, aws_id, started, seconds });
@@ -95,12 +90,12 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
             }
         }
     }
-    let failed: BTreeSet<String> = outcome.failed.iter().map(|failed| failed.action.id.clone()).collect();
-    outcome.stopped = world.stop.is_cancelled() && !waiting.is_empty();
-    outcome.skipped = waiting
-        .keys()
-        .filter_map(|n| plan.actions.get(*n))
-        .map(|action| Skipped { action: action.clone(), because: root_cause(plan, action, &failed) })
+    let failed: BTreeSet<&str> = outcome.failed.iter().map(|failed| failed.action.id.as_str()).collect();
+    let skipped = graph.not_started(&failed);
+    outcome.stopped = world.stop.is_cancelled() && !skipped.is_empty();
+    outcome.skipped = skipped
+        .into_iter()
+        .map(|(action, because)| Skipped { action: action.clone(), because: because.map(str::to_owned) })
         .collect();
     outcome
 }
@@ -112,35 +107,15 @@ async fn timed(shared: Arc<Shared>, action: Action) -> (Action, Result<Option<St
     (action, result, seconds)
 }
 
-/// The failed action at the start of the chain that an action waits for.
-fn root_cause(plan: &Plan, action: &Action, failed: &BTreeSet<String>) -> Option<String> {
-    let mut open: Vec<&str> = action.after.iter().map(String::as_str).collect();
-    let mut seen = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        if failed.contains(id) {
-            return Some(id.to_owned());
-        }
-        if seen.insert(id)
-            && let Some(before) = plan.actions.iter().find(|action| action.id == id)
-        {
-            open.extend(before.after.iter().map(String::as_str));
-        }
-    }
-    None
-}
-
 fn addresses(observed: &Observed, world: &World) -> Addresses {
     let state = world.record.state();
-    let of_instance = |resource: &ResourceId, id: &str| {
-        matches!(resource, ResourceId::Instance(_))
-            .then(|| observed.instances.iter().find(|instance| instance.id == id))
-            .flatten()
-    };
+    let by_id: BTreeMap<&str, &Instance> = observed.instances.iter().map(|instance| (instance.id.as_str(), instance)).collect();
     state
         .resources
         .iter()
+        .filter(|(resource, _)| matches!(resource, ResourceId::Instance(_)))
         .filter_map(|(resource, record)| {
-            let instance = of_instance(resource, &record.id)?;
+            let instance = by_id.get(record.id.as_str())?;
             Some((resource.clone(), (instance.private_address.clone(), instance.public_address.clone())))
         })
         .collect()

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod event;
 mod executor;
+mod graph;
 pub mod observe;
 pub mod record;
 pub mod resume;

@@ -20,7 +20,7 @@ pub struct Settled {
 }
 
 /// Kinds with a client token send the stored request again and get the same object. Kinds without one are looked up by their
-/// attempt; not found after the settle window means not made. Deletes are planned again from what is observed.
+/// attempt; not found twice, a settle window after the intent was written, means not made. Deletes are planned again from what is observed.
 pub async fn settle(world: &World) -> Result<Vec<Settled>, Failure> {
     let intents = world.record.state().intents;
     if intents.is_empty() {
@@ -43,10 +43,11 @@ async fn one(world: &World, attempt: String, intent: Intent, send: bool) -> Resu
     let mut settled = Settled { resource: intent.resource.to_string(), action: intent.change.action().into(), id: None };
     let with_token =
         matches!(intent.change, Change::RunInstance { .. } | Change::CreateNatGateway { .. } | Change::CreateRouteTable { .. });
+    let written = intent.written.parse().unwrap_or_else(|_| world.clock.now());
     let answer = match (&intent.answer, call::is_create(&intent.change)) {
         (Some(answer), _) => Some(answer.clone()),
         (None, false) => None,
-        (None, true) if with_token && !send => call::find_by_token(world, &intent.change, &attempt).await?,
+        (None, true) if with_token && !send => call::find_by_token(world, &intent.change, &attempt, written).await?,
         (None, true) if with_token => match call::make(world, &settled.action, &intent.change, true).await {
             Ok(changed) => Some(changed),
             // The instance of that token was terminated, or a subnet that it names is gone: nothing of it is left.
@@ -56,11 +57,12 @@ async fn one(world: &World, attempt: String, intent: Intent, send: bool) -> Resu
                     ErrorClass::TokenSpent | ErrorClass::NotFound | ErrorClass::Fatal | ErrorClass::Capacity | ErrorClass::Quota
                 ) =>
             {
-                call::find_by_token(world, &intent.change, &attempt).await?
+                // Sent again just now.
+                call::find_by_token(world, &intent.change, &attempt, world.clock.now()).await?
             }
             Err(failure) => return Err(failure),
         },
-        (None, true) => call::find(world, &intent.change).await?,
+        (None, true) => call::find(world, &intent.change, written).await?,
     };
     if let Some(changed) = answer {
         settled.id.clone_from(&changed.id);
@@ -111,7 +113,7 @@ fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
             // Whether it joined is not known; the tasks find out on the node itself and skip what is done.
             state.nodes.insert(slot.clone(), Node::new(&id));
         }
-        let instance: Option<&Instance> = observed.instances.iter().find(|instance| instance.id == id);
+        let instance: Option<&Instance> = found.instances.get(&resource).and_then(|twins| twins.first().copied());
         let record = Recorded {
             attempt,
             created: now.to_owned(),

@@ -15,9 +15,9 @@ use crate::clock::{CountingIds, VirtualClock};
 use crate::cloud::fake::{FakeCloud, Fault, When};
 use crate::cloud::{Cloud, Scope};
 use crate::cluster::{Cluster, Nat, Role, Topology};
-use crate::desired::fixture;
-use crate::plan::{Change, Input, NodeTask, Plan, Ref, Totals, delete, images, plan};
-use crate::recorded::{NodePhase, State};
+use crate::desired::{ResourceId, fixture};
+use crate::plan::{Change, Input, NodeTask, Plan, Ref, Tags, Totals, delete, images, plan};
+use crate::recorded::{Intent, NodePhase, State};
 use crate::secret::Secret;
 
 /// Remembers tasks; fails where told.
@@ -531,4 +531,20 @@ async fn a_throttled_or_passing_failure_is_tried_again_and_a_quota_is_not() {
     assert_eq!(outcome.failed.len(), 1);
     assert!(lab.record.state().intents.is_empty(), "a clear refusal leaves nothing open");
     assert!(outcome.skipped.iter().all(|skipped| skipped.because.as_deref() == Some("create vpc")));
+}
+
+/// Not made counts when it was said twice and the intent is older than listings may lag; its age is not waited for again.
+#[tokio::test(start_paused = true)]
+async fn an_intent_without_an_object_is_looked_for_until_it_is_old_enough_and_twice() {
+    for (age, looks) in [(0, 31), (30, 16), (59, 2), (3600, 2), (-3600, 31)] {
+        let lab = Lab::new(single());
+        let written = lab.world.clock.now() - jiff::SignedDuration::from_secs(age);
+        let tags = Tags::from([(crate::desired::tags::ATTEMPT.to_owned(), "lost".to_owned())]);
+        let change = Change::CreateVpc { cidr: lab.cluster.network.cidr, tags };
+        let intent = Intent { resource: ResourceId::Vpc, change, written: written.to_string(), answer: None };
+        lab.record.update(Box::new(move |state| drop(state.intents.insert("lost".into(), intent)))).await.unwrap();
+        let settled = settle(&lab.world).await.unwrap();
+        assert_eq!((settled[0].id.as_deref(), lab.cloud.log().len()), (None, looks), "{age} s old");
+        assert!(lab.record.state().intents.is_empty());
+    }
 }

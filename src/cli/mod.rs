@@ -82,6 +82,11 @@ impl Parsed {
         self.cli.global.log_format == LogFormat::Json
     }
 
+    /// Whether the command is answered from the program alone, without a runtime: its threads take longer to start than the answer.
+    pub fn needs_no_world(&self) -> bool {
+        matches!(self.cli.command, Command::Schema | Command::Completion { .. } | Command::Version)
+    }
+
     /// Runs the command and returns the exit code.
     pub async fn run(self, outside: &dyn Outside) -> u8 {
         let Self { cli, ui, command, typed_state } = self;
@@ -129,6 +134,9 @@ pub fn start(args: Vec<OsString>) -> u8 {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
+    if parsed.needs_no_world() {
+        return futures::executor::block_on(parsed.run(&outside));
+    }
     log(&parsed);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

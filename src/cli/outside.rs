@@ -71,6 +71,7 @@ impl Outside for Process {
             by: format!("{user}@{host}"),
             host,
             pid: std::process::id(),
+            process_exists,
             command: command.to_owned(),
             settle: crate::apply::observe::SETTLE,
             node_limit: NODE_LIMIT,
@@ -109,4 +110,10 @@ impl Outside for Process {
 async fn open(region: Option<String>) -> Result<Arc<dyn Cloud>, CloudError> {
     let connection = connect(region.as_deref()).await?;
     Ok(Arc::new(AwsCloud::new(&connection)))
+}
+
+/// As far as /proc tells; elsewhere than on Linux nothing does without `unsafe`.
+fn process_exists(pid: u32) -> Option<bool> {
+    let folder = std::path::Path::new("/proc");
+    folder.join("self").exists().then(|| folder.join(pid.to_string()).exists())
 }

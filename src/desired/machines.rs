@@ -1,6 +1,7 @@
 //! Instances: which slots a group has, and what each machine is made from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -11,13 +12,17 @@ use crate::desired::{Audience, ResourceId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     pub slot: Slot,
+    /// The text of the slot.
+    pub name: String,
+    /// The instance of that name.
+    pub id: ResourceId,
     pub group: String,
     pub role: Role,
     pub subnet: ResourceId,
     pub public_address: bool,
     pub source_dest_check: bool,
-    /// What cannot be read back from AWS in one listing, in words: the tag `kubewright.io/made-from`.
-    pub made_from: MadeFrom,
+    /// What cannot be read back from AWS in one listing, in words: the tag `kubewright.io/made-from`. One for the whole group.
+    pub made_from: Arc<MadeFrom>,
 }
 
 /// Place of a machine in its group; the text form is `<group>-<zone>-<n>`, n from 1.
@@ -41,7 +46,8 @@ impl std::fmt::Display for Slot {
 /// fullest zone gives up its highest number first.
 pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
     let mut by_zone: BTreeMap<&str, BTreeSet<u32>> = group.zones.iter().map(|zone| (zone.as_str(), BTreeSet::new())).collect();
-    for slot in taken.iter().filter(|slot| slot.group == group.name) {
+    let first = Slot { group: group.name.clone(), zone: String::new(), n: 0 };
+    for slot in taken.range(first..).take_while(|slot| slot.group == group.name) {
         if let Some(numbers) = by_zone.get_mut(slot.zone.as_str()) {
             numbers.insert(slot.n);
         }
@@ -77,42 +83,31 @@ pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
         .collect()
 }
 
-/// Launch settings that `DescribeInstances` does not show, so that a machine that is behind can say in which of them.
+/// Launch settings that `DescribeInstances` does not show, so that a machine that is behind can say in which of them. The text of
+/// the tag, at most 256 characters: an instance profile's name has at most 128.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeFrom {
-    pub volume: String,
-    pub profile: String,
-    pub hop_limit: String,
-    pub key: String,
-    pub user_data: String,
-    /// Kubelet and patches of the group.
-    pub settings: String,
-}
+pub struct MadeFrom(String);
 
 impl MadeFrom {
-    fn of(cluster: &Cluster, group: &InstanceGroup, user_data: &str) -> Self {
-        Self {
-            volume: format!("{}-{}", group.volume.size_gib, group.volume.kind),
-            profile: group.instance_profile.clone().unwrap_or_else(|| "none".into()),
-            hop_limit: group.metadata_hop_limit.to_string(),
-            // Without the comment, which is nothing to a machine.
-            key: digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")),
-            user_data: digest(user_data),
-            settings: settings(&group.settings),
-        }
+    /// `key` and `user_data` are digests.
+    fn of(group: &InstanceGroup, key: &str, user_data: &str) -> Self {
+        let volume = format!("{}-{}", group.volume.size_gib, group.volume.kind);
+        let profile = group.instance_profile.as_deref().unwrap_or("none");
+        let hop_limit = group.metadata_hop_limit;
+        Self(format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data} settings={}", settings(&group.settings)))
     }
 
-    /// Value of the tag, at most 256 characters: an instance profile's name has at most 128.
-    pub fn to_tag(&self) -> String {
-        let Self { volume, profile, hop_limit, key, user_data, settings } = self;
-        format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data} settings={settings}")
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The settings in which a tag differs, as `(setting, was, is)`.
     pub fn differences(&self, tag: &str) -> Vec<(String, String, String)> {
+        if tag == self.0 {
+            return vec![];
+        }
         let was: BTreeMap<&str, &str> = tag.split(' ').filter_map(|part| part.split_once('=')).collect();
-        let tag_now = self.to_tag();
-        tag_now
+        self.0
             .split(' ')
             .filter_map(|part| part.split_once('='))
             .filter(|(key, value)| was.get(key) != Some(value))
@@ -138,21 +133,33 @@ pub fn digest(text: &str) -> String {
 /// Machines of all groups. `taken` are the slots that exist; `user_data` is by group.
 pub fn machines(cluster: &Cluster, taken: &BTreeSet<Slot>, user_data: &BTreeMap<String, String>) -> Vec<Machine> {
     let public_topology = cluster.network.topology == Topology::Public;
+    // Without the comment, which is nothing to a machine.
+    let key = digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+    // Most groups have the same text.
+    let mut digests = BTreeMap::new();
     cluster
         .groups
         .iter()
-        .flat_map(|group| slots(group, taken).into_iter().map(move |slot| (group, slot)))
-        .map(|(group, slot)| {
+        .flat_map(|group| {
+            let text = user_data.get(&group.name).map_or("", String::as_str);
+            let user_data = digests.entry(text).or_insert_with(|| digest(text));
+            let made_from = Arc::new(MadeFrom::of(group, &key, user_data));
+            slots(group, taken).into_iter().map(move |slot| (group, slot, Arc::clone(&made_from)))
+        })
+        .map(|(group, slot, made_from)| {
             let bastion = group.role == Role::Bastion;
             let audience = if bastion && !public_topology { Audience::Utility } else { Audience::Machines };
+            let name = slot.to_string();
             Machine {
+                id: ResourceId::Instance(name.clone()),
+                name,
                 group: group.name.clone(),
                 role: group.role,
                 subnet: ResourceId::Subnet(audience, slot.zone.clone()),
                 public_address: public_topology || bastion,
                 // VXLAN keeps pod addresses inside the tunnel, so the check may stay on; a CNI of the user's own may route.
                 source_dest_check: bastion || cluster.network.cni != Cni::None,
-                made_from: MadeFrom::of(cluster, group, user_data.get(&group.name).map_or("", String::as_str)),
+                made_from,
                 slot,
             }
         })

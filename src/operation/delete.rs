@@ -160,7 +160,7 @@ pub async fn apply_delete(
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
     let before = open(env, name, purge).await?;
-    let lock = before.store.acquire(&env.owner()).await?;
+    let lock = env.acquire(&before.store).await?;
     let result = locked(env, name, purge, events, stop, on_plan).await;
     let released = lock.release().await;
     let report = result?;

@@ -57,6 +57,7 @@ impl OperationError {
         Some(match self {
             Self::NoClusters { .. } => "kubewright create cluster -f FILE".into(),
             Self::WhichCluster { known } => format!("--name {}", known.first().map_or("NAME", String::as_str)),
+            Self::UnknownCluster { known, .. } if known.is_empty() => "kubewright create cluster -f FILE".into(),
             Self::UnknownCluster { name, known, .. } => match crate::spec::nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "kubewright get clusters".into(),

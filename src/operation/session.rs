@@ -12,7 +12,7 @@ use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
 use crate::operation::{OperationError, Resolver};
 use crate::recorded::State;
-use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
+use crate::store::{ClusterStore, Held, Lock, LockStatus, Objects, Owner, Recorder, StoreError, clusters};
 
 /// Opens the account in a region; `None`: the region of the environment.
 pub type Connect = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Result<Arc<dyn Cloud>, CloudError>> + Send + Sync>;
@@ -34,6 +34,8 @@ pub struct Env {
     pub by: String,
     pub host: String,
     pub pid: u32,
+    /// Whether a process of this host exists; `None`: it cannot be known.
+    pub process_exists: fn(u32) -> Option<bool>,
     /// The command line, for the lock; it never holds a secret.
     pub command: String,
     /// How long an object may be missing from a listing after it was made.
@@ -55,6 +57,22 @@ impl Env {
             command: self.command.clone(),
             started: self.clock.now(),
         }
+    }
+
+    /// Takes the lock, or says who holds it and whether that process is still there.
+    pub async fn acquire(&self, store: &ClusterStore) -> Result<Lock, OperationError> {
+        store.acquire(&self.owner()).await.map_err(|error| match error {
+            StoreError::Locked { cluster, location, held } => {
+                StoreError::Locked { cluster, location, held: Box::new(self.seen(*held)) }.into()
+            }
+            other => other.into(),
+        })
+    }
+
+    /// A lock as it is seen from this host.
+    pub fn seen(&self, held: LockStatus) -> LockStatus {
+        let gone = held.host == self.host && (self.process_exists)(held.pid) == Some(false);
+        LockStatus { gone, ..held }
     }
 
     /// The cluster that is meant: the given name, or the only one of the store.

@@ -16,7 +16,7 @@ use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::session::{Env, same_account};
 use crate::operation::{OperationError, changed, delegation};
-use crate::plan::found::Found;
+use crate::plan::found::objects;
 use crate::plan::{Input, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
@@ -48,6 +48,8 @@ pub struct Prepared {
     pub is_new: bool,
     /// The last run, where it did not finish.
     pub interrupted: Option<Run>,
+    /// Resources and joined nodes that are recorded.
+    pub recorded: (usize, usize),
     /// Calls that making the plan took.
     pub calls: Calls,
     pub seconds: f64,
@@ -82,6 +84,8 @@ struct Opened {
     cloud: Arc<dyn Cloud>,
     account: Account,
     new_revision: bool,
+    /// That the plan leads to.
+    revision: u32,
 }
 
 async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
@@ -116,7 +120,12 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
         None => State::new(cluster.clone(), &env.ids.fresh(), &account.id, &account.partition),
     };
     let new_revision = state.revision == 0 || state.model != cluster;
-    Ok(Opened { store, held, cluster, state, cloud, account, new_revision })
+    let revision = match &request.spec {
+        // Not one more than the state's: revisions outlive a cluster, and a run that was killed may have registered one.
+        Some(spec) if new_revision => store.number_of(&spec.bytes).await?.0,
+        _ => state.revision,
+    };
+    Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
 async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
@@ -148,7 +157,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         cluster,
         previous: state.applied_model.as_ref(),
         uid: &state.uid,
-        revision: if opened.new_revision { state.revision + 1 } else { state.revision },
+        revision: opened.revision,
         recorded: &state,
         observed: &observed,
         catalogue: catalogue.as_ref(),
@@ -168,6 +177,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         cluster: cluster.clone(),
         account: opened.account.clone(),
         is_new,
+        recorded: (state.resources.len(), state.nodes.values().filter(|node| node.phase == NodePhase::Joined).count()),
         interrupted: state.last_run.clone().filter(|run| !run.finished),
         calls: cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
@@ -192,13 +202,13 @@ fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, Operation
 
 /// The name alone is no identity: whatever carries it with another uid belongs to somebody.
 fn refuse_other_cluster(observed: &Observed, cluster: &Cluster, account: &Account) -> Result<(), OperationError> {
-    let found = Found::of_any(observed);
-    let Some((id, of)) = found.first() else { return Ok(()) };
+    let found = objects(observed).into_iter().find(|object| object.live());
+    let Some(object) = found else { return Ok(()) };
     Err(OperationError::OtherCluster {
         name: cluster.name.clone(),
         account: account.id.clone(),
-        uid: of.get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
-        example: (*id).to_owned(),
+        uid: object.tags().get(tags::CLUSTER_UID).cloned().unwrap_or_else(|| "unknown".into()),
+        example: object.id().to_owned(),
     })
 }
 
@@ -225,7 +235,7 @@ pub async fn apply_update(
 ) -> Result<Report, OperationError> {
     // Before the lock: a refused account or name must not leave even a lock behind.
     let before = open(env, request).await?;
-    let lock = before.store.acquire(&env.owner()).await?;
+    let lock = env.acquire(&before.store).await?;
     let result = locked(env, request, events, stop, on_plan, &lock).await;
     let released = lock.release().await;
     let report = result?;
@@ -354,7 +364,7 @@ async fn register(
             }
             state.model = model;
             state.images = pinned;
-            state.last_run = Some(Run { by, command, started, finished: false, actions_done: 0, actions_total: total });
+            state.last_run = Some(Run { by, command, started, finished: false, actions_done: None, actions_total: total });
         })
         .await?;
     Ok(recorder)
@@ -375,7 +385,7 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
             }
             if let Some(run) = &mut state.last_run {
                 run.finished = complete;
-                run.actions_done = done;
+                run.actions_done = Some(done);
             }
         })
         .await?;

@@ -131,7 +131,11 @@ pub fn surplus(planner: &mut Planner<'_>) {
     let mut doomed = vec![];
     let mut refused = vec![];
     for (resource, id, object_tags, twin) in planner.found.all() {
-        if !twin && wanted.contains(resource) {
+        let stays = match resource {
+            ResourceId::Instance(slot) => planner.is_wanted(slot),
+            other => wanted.contains(other),
+        };
+        if stays && !twin {
             continue;
         }
         if let (ResourceId::Instance(slot), false) = (resource, twin) {
@@ -174,7 +178,7 @@ pub fn surplus(planner: &mut Planner<'_>) {
     }
     let tables: Vec<String> = planner.desired.network.route_tables.iter().map(|table| format!("routes {}", table.id)).collect();
     let rules: Vec<String> = planner.desired.security_groups.iter().map(|group| super::firewall::rules_id(group.role)).collect();
-    for mut action in actions(doomed, &planner.found, planner.input.observed, &why, None) {
+    for mut action in actions(doomed, planner.found, planner.input.observed, &why, None) {
         // What stays lets go of it first.
         match action.resource {
             ResourceId::NatGateway(_) => action.after.extend(tables.clone()),
@@ -204,6 +208,7 @@ fn reason(planner: &Planner<'_>, slot: &str) -> String {
     }
 }
 
+/// But for machines.
 fn wanted(planner: &Planner<'_>) -> BTreeSet<ResourceId> {
     let network = &planner.desired.network;
     let mut wanted: BTreeSet<ResourceId> = [ResourceId::Vpc, ResourceId::InternetGateway, ResourceId::KeyPair].into();
@@ -213,7 +218,6 @@ fn wanted(planner: &Planner<'_>) -> BTreeSet<ResourceId> {
     );
     wanted.extend(network.route_tables.iter().map(|table| table.id.clone()));
     wanted.extend(planner.desired.security_groups.iter().map(|group| ResourceId::SecurityGroup(group.role)));
-    wanted.extend(planner.desired.machines.iter().map(|machine| ResourceId::Instance(machine.slot.to_string())));
     wanted
 }
 

@@ -44,7 +44,7 @@ fn observed_values(planner: &Planner<'_>, name: &str, kind: &str) -> Option<Vec<
 
 /// The ownership record comes before every other record and every machine; it is created, never overwritten.
 pub fn ownership(planner: &mut Planner<'_>) {
-    let names = planner.desired.names.clone();
+    let names = &planner.desired.names;
     let value = owner_value(&planner.input.cluster.name, planner.input.uid);
     let Some(zone) = zone(planner) else { return };
     match observed_values(planner, &names.owner, "TXT") {
@@ -78,9 +78,8 @@ pub fn ownership(planner: &mut Planner<'_>) {
             let change = Change::ChangeRecords { zone: zone.id.clone(), changes: vec![record] };
             let calls = vec![Call::Change(change), Call::Record(zone.id.clone())];
             let mut action = create(ResourceId::Records, calls, vec![]);
-            let mut all = vec![names.api, names.api_internal];
-            all.extend(names.bastion);
-            action.details = all.into_iter().map(|name| format!("{name} in {}", zone.name)).collect();
+            let all = [&names.api, &names.api_internal].into_iter().chain(&names.bastion);
+            action.details = all.map(|name| format!("{name} in {}", zone.name)).collect();
             planner.add(action);
         }
     }
@@ -94,20 +93,19 @@ fn is_owned(planner: &Planner<'_>) -> bool {
 
 /// Address of a machine: known, or a reference.
 fn address(planner: &Planner<'_>, machine: &Machine, public: bool) -> Ref {
-    let resource = ResourceId::Instance(machine.slot.to_string());
-    let instance = planner.found.instances.get(&resource).and_then(|twins| twins.first());
+    let instance = planner.found.instances.get(&machine.id).and_then(|twins| twins.first());
     let known =
         instance.and_then(|instance| if public { instance.public_address.clone() } else { instance.private_address.clone() });
     match known {
         Some(address) => Ref::Known(address),
-        None if public => Ref::PublicAddress(resource),
-        None => Ref::PrivateAddress(resource),
+        None if public => Ref::PublicAddress(machine.id.clone()),
+        None => Ref::PrivateAddress(machine.id.clone()),
     }
 }
 
-fn wanted(planner: &Planner<'_>, control_planes: &[Machine]) -> Vec<RecordChange> {
+fn wanted(planner: &Planner<'_>, control_planes: &[&Machine]) -> Vec<RecordChange> {
     let names = &planner.desired.names;
-    let upsert = |name: &str, machines: &[Machine], public: bool| RecordChange {
+    let upsert = |name: &str, machines: &[&Machine], public: bool| RecordChange {
         verb: RecordVerb::Upsert,
         name: name.to_owned(),
         kind: "A".into(),
@@ -123,8 +121,8 @@ fn wanted(planner: &Planner<'_>, control_planes: &[Machine]) -> Vec<RecordChange
 }
 
 /// Publishes control planes whose API answers. Returns the action's id.
-pub fn publish(planner: &mut Planner<'_>, ready: &[Machine], after: Vec<String>, reason: String) -> String {
-    let last = ready.last().map_or_else(String::new, |machine| machine.slot.to_string());
+pub fn publish(planner: &mut Planner<'_>, ready: &[&Machine], after: Vec<String>, reason: String) -> String {
+    let last = ready.last().map_or("", |machine| &machine.name);
     let id = format!("publish {last}");
     let zone_id = zone(planner).map(|zone| zone.id.clone()).unwrap_or_default();
     let change = Change::ChangeRecords { zone: zone_id, changes: wanted(planner, ready) };
@@ -139,15 +137,14 @@ pub fn publish(planner: &mut Planner<'_>, ready: &[Machine], after: Vec<String>,
 /// Names whose addresses changed under us (a stop and start, a lost machine), and the bastion's name.
 pub fn refresh(planner: &mut Planner<'_>) {
     let Some(zone) = zone(planner).cloned() else { return };
-    let names = planner.desired.names.clone();
+    let names = &planner.desired.names;
     let publishing = planner.plan.actions.iter().any(|action| action.id.starts_with("publish "));
-    let joined: Vec<Machine> =
+    let joined: Vec<&Machine> =
         planner.control_planes().into_iter().filter(|machine| planner.phase(machine) >= NodePhase::Joined).collect();
     let mut changes = if publishing { vec![] } else { wanted(planner, &joined) };
     if let Some(name) = &names.bastion {
-        let machines: Vec<Machine> =
-            planner.desired.machines.iter().filter(|machine| machine.role == Role::Bastion).cloned().collect();
-        let values = machines.iter().map(|machine| address(planner, machine, true)).collect();
+        let machines = planner.desired.machines.iter().filter(|machine| machine.role == Role::Bastion);
+        let values = machines.map(|machine| address(planner, machine, true)).collect();
         changes.push(RecordChange { verb: RecordVerb::Upsert, name: name.clone(), kind: "A".into(), ttl: TTL, values });
     }
     let mut details = vec![];
@@ -183,7 +180,7 @@ pub fn refresh(planner: &mut Planner<'_>) {
         .machines
         .iter()
         .filter(|machine| machine.role == Role::Bastion)
-        .map(|machine| create_id(&ResourceId::Instance(machine.slot.to_string())))
+        .map(|machine| create_id(&machine.id))
         .chain([create_id(&ResourceId::Records)])
         .collect();
     let change = Change::ChangeRecords { zone: zone.id, changes };

@@ -20,7 +20,7 @@ pub fn group_tags(planner: &Planner<'_>, resource: &ResourceId) -> Tags {
 }
 
 pub fn groups(planner: &mut Planner<'_>) {
-    for group in planner.desired.security_groups.clone() {
+    for group in &planner.desired.security_groups {
         let resource = ResourceId::SecurityGroup(group.role);
         if planner.exists(&resource) {
             continue;
@@ -48,19 +48,20 @@ fn rules_of_a_new_group() -> Vec<Rule> {
 
 pub fn rules(planner: &mut Planner<'_>) {
     let roles: BTreeMap<String, Role> = planner
-        .known
+        .found
+        .security_groups
         .iter()
-        .filter_map(|(resource, id)| match resource {
-            ResourceId::SecurityGroup(role) => Some((id.clone(), *role)),
+        .filter_map(|(resource, twins)| match resource {
+            ResourceId::SecurityGroup(role) => Some((twins.first()?.id.clone(), *role)),
             _ => None,
         })
         .collect();
-    for group in planner.desired.security_groups.clone() {
+    for group in &planner.desired.security_groups {
         let resource = ResourceId::SecurityGroup(group.role);
         let observed = planner.found.security_groups.get(&resource).and_then(|twins| twins.first());
         let is_new = observed.is_none();
         let have = observed.map_or_else(rules_of_a_new_group, |group| named_peers(&group.rules, &roles));
-        let (add, remove) = difference(&group, &have);
+        let (add, remove) = difference(group, &have);
         if add.is_empty() && remove.is_empty() {
             continue;
         }

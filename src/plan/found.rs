@@ -101,11 +101,6 @@ pub fn by_resource<'a, T: Tagged>(objects: &'a [T], uid: &str, recorded: &State)
     found
 }
 
-/// `(AWS id, tags)` of every live object, whatever its tags say.
-fn live<T: Tagged>(objects: &[T]) -> impl Iterator<Item = (&str, &Tags)> {
-    objects.iter().filter(|object| object.live()).map(|object| (object.id(), object.tags()))
-}
-
 /// All kinds at once.
 pub struct Found<'a> {
     pub vpcs: BTreeMap<ResourceId, Vec<&'a Vpc>>,
@@ -132,33 +127,6 @@ impl<'a> Found<'a> {
             key_pairs: by_resource(&observed.key_pairs, uid, recorded),
             instances: by_resource(&observed.instances, uid, recorded),
         }
-    }
-
-    /// `(AWS id, tags)` of every live object that was observed, whosever it is.
-    pub fn of_any(observed: &'a Observed) -> Vec<(&'a str, &'a Tags)> {
-        let Observed {
-            vpcs,
-            subnets,
-            internet_gateways,
-            nat_gateways,
-            addresses,
-            route_tables,
-            security_groups,
-            key_pairs,
-            instances,
-            hosted_zones: _,
-            records: _,
-        } = observed;
-        live(vpcs)
-            .chain(live(instances))
-            .chain(live(security_groups))
-            .chain(live(subnets))
-            .chain(live(internet_gateways))
-            .chain(live(nat_gateways))
-            .chain(live(addresses))
-            .chain(live(route_tables))
-            .chain(live(key_pairs))
-            .collect()
     }
 
     /// `(resource, AWS id, tags, is twin)` of everything, in a fixed order.

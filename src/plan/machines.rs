@@ -1,6 +1,6 @@
 //! Key pair and instances: what to make, what is behind, what is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Role;
 use crate::desired::{Machine, ResourceId, Slot, tags};
@@ -8,7 +8,7 @@ use crate::observed::Instance;
 use crate::plan::action::{Behind, Call, GroupSummary, Until};
 use crate::plan::found::Found;
 use crate::plan::planner::{Planner, create, create_id, update};
-use crate::plan::{Change, Ref, RunInstance, Tags, firewall, images};
+use crate::plan::{Change, Ref, RunInstance, firewall, images};
 use crate::recorded::NodePhase;
 
 /// Slots of live instances.
@@ -58,36 +58,36 @@ fn same_key(one: &str, other: &str) -> bool {
     parts(one) == parts(other)
 }
 
-/// Tags of an instance that lives; launch settings are not among them, they tell what was true at launch.
-pub fn live_tags(planner: &Planner<'_>, slot: &str) -> Tags {
-    let resource = ResourceId::Instance(slot.to_owned());
-    let group = planner.group_of.get(slot).and_then(|group| planner.input.cluster.group(group));
-    let Some(group) = group else { return planner.tags(&resource, &[]) };
-    let owned = format!("kubernetes.io/cluster/{}", planner.input.cluster.name);
-    let mut extra = vec![("kubewright.io/instance-group", group.name.as_str()), ("kubewright.io/role", group.role.as_str())];
-    if group.role != Role::Bastion {
-        extra.push((&owned, "owned"));
+/// Tags of instances that live, by group; launch settings are not among them, they tell what was true at launch.
+pub fn live_tags(planner: &mut Planner<'_>) {
+    let cluster = planner.input.cluster;
+    let owned = format!("kubernetes.io/cluster/{}", cluster.name);
+    for group in &cluster.groups {
+        let mut extra = vec![("kubewright.io/instance-group", group.name.as_str()), ("kubewright.io/role", group.role.as_str())];
+        if group.role != Role::Bastion {
+            extra.push((&owned, "owned"));
+        }
+        // What the group says counts more than what the cluster says; of ours it can say nothing.
+        let mut tags = planner.shared_tags(&extra);
+        tags.extend(group.tags.clone());
+        planner.live_tags.insert(&group.name, tags);
     }
-    // What the group says counts more than what the cluster says; of ours it can say nothing.
-    let mut tags = planner.tags(&resource, &extra);
-    tags.extend(group.tags.clone());
-    tags
 }
 
 pub fn instances(planner: &mut Planner<'_>) {
-    let mut have_by_group = std::collections::BTreeMap::<String, u32>::new();
-    for slot in taken_slots(&planner.found) {
-        *have_by_group.entry(slot.group).or_default() += 1;
+    let mut have_by_group = BTreeMap::<&str, u32>::new();
+    for slot in planner.taken {
+        *have_by_group.entry(&slot.group).or_default() += 1;
     }
-    for machine in planner.desired.machines.clone() {
-        let slot = machine.slot.to_string();
-        let resource = ResourceId::Instance(slot.clone());
-        if let Some(instance) = planner.found.instances.get(&resource).and_then(|twins| twins.first()).copied() {
-            behind(planner, &machine, instance);
-            mend(planner, &machine, instance);
+    let mut after = BTreeMap::new();
+    for machine in &planner.desired.machines {
+        let slot = &machine.name;
+        if let Some(instance) = planner.found.instances.get(&machine.id).and_then(|twins| twins.first()) {
+            behind(planner, machine, instance);
+            mend(planner, machine, instance);
             continue;
         }
-        let lost = planner.input.recorded.nodes.get(&slot).filter(|node| node.phase == NodePhase::Joined);
+        let lost = planner.input.recorded.nodes.get(slot).filter(|node| node.phase == NodePhase::Joined);
         if machine.role == Role::ControlPlane
             && let Some(node) = lost
         {
@@ -103,13 +103,19 @@ pub fn instances(planner: &mut Planner<'_>) {
         let reason = match (lost, planner.input.previous.and_then(|previous| previous.group(&machine.group))) {
             (Some(node), _) => format!("{} is gone", node.instance),
             (None, Some(before)) => {
-                let count = planner.group_of_slot(&machine.slot).map_or(0, |group| group.count);
+                let count = planner.group(machine).map_or(0, |group| group.count);
                 if before.count == count { "missing".into() } else { format!("count {} -> {count}", before.count) }
             }
             (None, None) if planner.input.previous.is_some() => "new instance group".into(),
             (None, None) => String::new(),
         };
-        create_instance(planner, &machine, reason);
+        let after =
+            after.entry((&machine.subnet, machine.role)).or_insert_with(|| before(planner, &machine.subnet, machine.role));
+        create_instance(planner, machine, after.clone(), reason);
+    }
+    let mut behind_by_group = BTreeMap::<&str, u32>::new();
+    for behind in &planner.plan.behind {
+        *behind_by_group.entry(&behind.group).or_default() += 1;
     }
     planner.plan.groups = planner
         .input
@@ -120,21 +126,20 @@ pub fn instances(planner: &mut Planner<'_>) {
             name: group.name.clone(),
             role: group.role.as_str().into(),
             machine_type: group.machine_type.clone(),
-            have: have_by_group.get(&group.name).copied().unwrap_or(0),
+            have: have_by_group.get(group.name.as_str()).copied().unwrap_or(0),
             want: group.count,
-            behind: planner.plan.behind.iter().filter(|behind| behind.group == group.name).count().try_into().unwrap_or(0),
+            behind: behind_by_group.get(group.name.as_str()).copied().unwrap_or(0),
         })
         .collect();
 }
 
-fn create_instance(planner: &mut Planner<'_>, machine: &Machine, reason: String) {
+fn create_instance(planner: &mut Planner<'_>, machine: &Machine, after: Vec<String>, reason: String) {
     let cluster = planner.input.cluster;
-    let Some(group) = cluster.group(&machine.group) else { return };
+    let Some(group) = planner.group(machine) else { return };
     let Some(image) = planner.plan.images.get(&images::key(group)).cloned() else { return };
-    let slot = machine.slot.to_string();
-    let resource = ResourceId::Instance(slot.clone());
-    let mut tags = live_tags(planner, &slot);
-    tags.insert(tags::MADE_FROM.into(), machine.made_from.to_tag());
+    let mut tags = planner.live_tags.get(group.name.as_str()).cloned().unwrap_or_default();
+    tags.extend(planner.own_tags(&machine.id).map(|(key, value)| (key.to_owned(), value)));
+    tags.insert(tags::MADE_FROM.into(), machine.made_from.as_str().to_owned());
     let request = RunInstance {
         image: image.id.clone(),
         machine_type: group.machine_type.clone(),
@@ -151,7 +156,7 @@ fn create_instance(planner: &mut Planner<'_>, machine: &Machine, reason: String)
         source_dest_check: machine.source_dest_check,
         tags,
     };
-    let this = Ref::Id(resource.clone());
+    let this = Ref::Id(machine.id.clone());
     let mut calls = vec![
         Call::Change(Change::RunInstance { token: String::new(), request: Box::new(request) }),
         Call::Wait(Until::InstanceRunning, this.clone()),
@@ -159,22 +164,27 @@ fn create_instance(planner: &mut Planner<'_>, machine: &Machine, reason: String)
     if !machine.source_dest_check {
         calls.push(Call::Change(Change::ModifySourceDestCheck { instance: this, value: false }));
     }
-    let routes = planner.desired.network.route_tables.iter().filter(|table| table.subnets.contains(&machine.subnet));
-    let mut after: Vec<String> = routes.flat_map(|table| [create_id(&table.id), format!("routes {}", table.id)]).collect();
-    // Rules first: a machine must not stand for a moment with other rules than its own.
-    after.extend(planner.desired.security_groups.iter().map(|group| firewall::rules_id(group.role)));
-    after.extend([create_id(&machine.subnet), create_id(&ResourceId::KeyPair), format!("replace {}", ResourceId::KeyPair)]);
-    after.push(create_id(&ResourceId::SecurityGroup(machine.role)));
-    // Records that belong to somebody else must stop the run before a machine costs money.
-    after.push(create_id(&ResourceId::Records));
-    let mut action = create(resource, calls, after);
+    let mut action = create(machine.id.clone(), calls, after);
     action.details = vec![format!("{}  {} ({})  {}", group.machine_type, image.name, image.id, machine.slot.zone)];
     action.reasons.extend((!reason.is_empty()).then_some(reason));
-    planner.add(action);
+    planner.push(action);
+}
+
+/// What a new machine of this subnet and role waits for.
+fn before(planner: &Planner<'_>, subnet: &ResourceId, role: Role) -> Vec<String> {
+    let routes = planner.desired.network.route_tables.iter().filter(|table| table.subnets.contains(subnet));
+    let mut before: Vec<String> = routes.flat_map(|table| [create_id(&table.id), format!("routes {}", table.id)]).collect();
+    // Rules first: a machine must not stand for a moment with other rules than its own.
+    before.extend(planner.desired.security_groups.iter().map(|group| firewall::rules_id(group.role)));
+    before.extend([create_id(subnet), create_id(&ResourceId::KeyPair), format!("replace {}", ResourceId::KeyPair)]);
+    before.push(create_id(&ResourceId::SecurityGroup(role)));
+    // Records that belong to somebody else must stop the run before a machine costs money.
+    before.push(create_id(&ResourceId::Records));
+    planner.planned(before)
 }
 
 fn behind(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
-    let Some(group) = planner.input.cluster.group(&machine.group) else { return };
+    let Some(group) = planner.group(machine) else { return };
     let mut reasons = vec![];
     if let Some(image) = planner.plan.images.get(&images::key(group))
         && image.id != instance.image
@@ -194,17 +204,16 @@ fn behind(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
         ));
     }
     if !reasons.is_empty() {
-        planner.plan.behind.push(Behind { group: group.name.clone(), slot: machine.slot.to_string(), reasons });
+        planner.plan.behind.push(Behind { group: group.name.clone(), slot: machine.name.clone(), reasons });
     }
 }
 
 /// What can be set right without a new machine.
 fn mend(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
     if instance.source_dest_check.is_some_and(|have| have != machine.source_dest_check) {
-        let resource = ResourceId::Instance(machine.slot.to_string());
         let value = machine.source_dest_check;
         let calls = vec![Call::Change(Change::ModifySourceDestCheck { instance: Ref::Known(instance.id.clone()), value })];
-        let mut action = update("source/dest check", resource, calls, "differs in the account".into());
+        let mut action = update("source/dest check", machine.id.clone(), calls, "differs in the account".into());
         action.details = vec![format!("~ source/dest check {} -> {value}", !value)];
         planner.add(action);
     }

@@ -86,7 +86,7 @@ pub fn internet_gateway(planner: &mut Planner<'_>) {
 }
 
 pub fn subnets(planner: &mut Planner<'_>) {
-    for subnet in planner.desired.network.subnets.clone() {
+    for subnet in &planner.desired.network.subnets {
         if planner.exists(&subnet.id) {
             continue;
         }
@@ -96,14 +96,14 @@ pub fn subnets(planner: &mut Planner<'_>) {
             zone: subnet.zone.clone(),
             tags: subnet_tags(planner, &subnet.id),
         };
-        let mut action = create(subnet.id, vec![Call::Change(call)], vec![create_id(&ResourceId::Vpc)]);
+        let mut action = create(subnet.id.clone(), vec![Call::Change(call)], vec![create_id(&ResourceId::Vpc)]);
         action.details = vec![format!("{} in {}", subnet.cidr, subnet.zone)];
         planner.add(action);
     }
 }
 
 pub fn nat_gateways(planner: &mut Planner<'_>) {
-    for zone in planner.desired.network.nat_zones.clone() {
+    for zone in &planner.desired.network.nat_zones {
         let address = ResourceId::NatAddress(zone.clone());
         let gateway = ResourceId::NatGateway(zone.clone());
         let subnet = ResourceId::Subnet(Audience::Utility, zone.clone());
@@ -127,7 +127,7 @@ pub fn nat_gateways(planner: &mut Planner<'_>) {
 }
 
 pub fn route_tables(planner: &mut Planner<'_>) {
-    for table in planner.desired.network.route_tables.clone() {
+    for table in &planner.desired.network.route_tables {
         let id = planner.id_of(&table.id);
         let target = planner.id_of(&table.default_route);
         let nat = matches!(table.default_route, ResourceId::NatGateway(_));
@@ -166,9 +166,9 @@ pub fn route_tables(planner: &mut Planner<'_>) {
         }
         for subnet in &table.subnets {
             let associated = planner
-                .known
-                .get(subnet)
-                .is_some_and(|known| have.associations.iter().any(|association| association.subnet.as_ref() == Some(known)));
+                .found
+                .id(subnet)
+                .is_some_and(|id| have.associations.iter().any(|association| association.subnet.as_deref() == Some(id)));
             if !associated {
                 calls.push(associate(subnet, planner));
                 details.push(format!("+ {subnet}"));

@@ -25,41 +25,38 @@ pub fn task(task: NodeTask, slot: &str, after: Vec<String>) -> Action {
     }
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// Phase of the machine that lives in a slot; what is recorded of an earlier machine there does not count.
     pub fn phase(&self, machine: &Machine) -> NodePhase {
-        let slot = machine.slot.to_string();
-        let live = self.known.get(&ResourceId::Instance(slot.clone()));
-        match self.input.recorded.nodes.get(&slot) {
-            Some(node) if live == Some(&node.instance) => node.phase,
+        match self.input.recorded.nodes.get(&machine.name) {
+            Some(node) if self.found.id(&machine.id) == Some(&node.instance) => node.phase,
             _ => NodePhase::Created,
         }
     }
 
     /// Whether a machine of this slot exists or is made by this plan.
     fn will_exist(&self, machine: &Machine) -> bool {
-        let resource = ResourceId::Instance(machine.slot.to_string());
-        self.exists(&resource) || self.has(&create_id(&resource))
+        self.exists(&machine.id) || self.has(&create_id(&machine.id))
     }
 
-    pub fn control_planes(&self) -> Vec<Machine> {
+    pub fn control_planes(&self) -> Vec<&'a Machine> {
         let all = self.desired.machines.iter().filter(|machine| machine.role == Role::ControlPlane);
-        all.filter(|machine| self.will_exist(machine)).cloned().collect()
+        all.filter(|machine| self.will_exist(machine)).collect()
     }
 }
 
 /// Labels and taints of nodes that have joined, where the spec has others now.
 pub fn labels(planner: &mut Planner<'_>) {
-    for machine in planner.desired.machines.clone() {
-        let slot = machine.slot.to_string();
-        if machine.role == Role::Bastion || planner.phase(&machine) != NodePhase::Joined {
+    for machine in &planner.desired.machines {
+        let slot = &machine.name;
+        if machine.role == Role::Bastion || planner.phase(machine) != NodePhase::Joined {
             continue;
         }
-        let have = planner.input.recorded.nodes.get(&slot).and_then(|node| node.marks.as_ref());
-        let (Some(have), Some(group)) = (have, planner.input.cluster.group(&machine.group)) else { continue };
+        let have = planner.input.recorded.nodes.get(slot).and_then(|node| node.marks.as_ref());
+        let (Some(have), Some(group)) = (have, planner.group(machine)) else { continue };
         let details = differences(have, &group.marks());
         if !details.is_empty() {
-            let mut label = task(NodeTask::Label, &slot, vec![]);
+            let mut label = task(NodeTask::Label, slot, vec![]);
             label.reasons = vec![format!("labels or taints of instance group {} changed", group.name)];
             label.disruptive = evicts(have, &group.marks()).then(|| "pods that do not tolerate the taint are evicted".to_owned());
             label.details = details;
@@ -100,10 +97,12 @@ fn evicts(have: &Marks, want: &Marks) -> bool {
 /// Everything on its own as far as it can; barriers only where Kubernetes has them: the first control plane before all joins,
 /// control planes one at a time (etcd takes one new member at a time), the published name before workers look it up.
 pub fn bootstrap(planner: &mut Planner<'_>) {
-    let machines: Vec<Machine> = planner.desired.machines.iter().filter(|machine| planner.will_exist(machine)).cloned().collect();
+    let machines: Vec<&Machine> = planner.desired.machines.iter().filter(|machine| planner.will_exist(machine)).collect();
     // Of a bastion only the host keys are learnt; everybody else is reached through it.
-    let (bastions, others): (Vec<&Machine>, Vec<&Machine>) = machines.iter().partition(|machine| machine.role == Role::Bastion);
-    let through: Vec<String> = bastions.iter().map(|machine| task_id(NodeTask::Prepare, &machine.slot.to_string())).collect();
+    let (bastions, others): (Vec<&Machine>, Vec<&Machine>) =
+        machines.iter().copied().partition(|machine| machine.role == Role::Bastion);
+    let through: Vec<String> = bastions.iter().map(|machine| task_id(NodeTask::Prepare, &machine.name)).collect();
+    let mut to_join = vec![];
     for (machine, mut after) in
         bastions.into_iter().map(|machine| (machine, vec![])).chain(others.into_iter().map(|machine| (machine, through.clone())))
     {
@@ -111,44 +110,43 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
         // else by now, which a join needs. Where nothing differs this is one question to the machine.
         let enough = if machine.role == Role::Bastion { NodePhase::Prepared } else { NodePhase::Joined };
         if planner.phase(machine) < enough {
-            let slot = machine.slot.to_string();
-            after.push(create_id(&ResourceId::Instance(slot.clone())));
-            planner.add(task(NodeTask::Prepare, &slot, after));
+            if machine.role == Role::Node {
+                to_join.push(machine);
+            }
+            after.push(create_id(&machine.id));
+            planner.add(task(NodeTask::Prepare, &machine.name, after));
         }
     }
 
     let control_planes = planner.control_planes();
     let joined = |planner: &Planner<'_>, machine: &Machine| planner.phase(machine) >= NodePhase::Joined;
-    let mut ready: Vec<Machine> = control_planes.iter().filter(|machine| joined(planner, machine)).cloned().collect();
+    let mut ready: Vec<&Machine> = control_planes.iter().copied().filter(|machine| joined(planner, machine)).collect();
     let mut previous: Option<String> = None;
     for machine in control_planes {
-        if joined(planner, &machine) {
+        if joined(planner, machine) {
             continue;
         }
-        let slot = machine.slot.to_string();
+        let slot = &machine.name;
         let kind = if ready.is_empty() { NodeTask::Init } else { NodeTask::JoinControlPlane };
-        let mut after = vec![task_id(NodeTask::Prepare, &slot)];
+        let mut after = vec![task_id(NodeTask::Prepare, slot)];
         after.extend(previous.take());
-        planner.add(task(kind, &slot, after));
+        planner.add(task(kind, slot, after));
         ready.push(machine);
-        previous = Some(dns::publish(planner, &ready, vec![task_id(kind, &slot)], format!("{slot} serves the API")));
+        previous = Some(dns::publish(planner, &ready, vec![task_id(kind, slot)], format!("{slot} serves the API")));
     }
     // The first publication is enough for workers; later control planes join beside them.
     let first_published =
         planner.plan.actions.iter().find(|action| action.id.starts_with("publish ")).map(|action| action.id.clone());
-    for machine in machines.iter().filter(|machine| machine.role == Role::Node) {
-        if planner.phase(machine) >= NodePhase::Joined {
-            continue;
-        }
-        let slot = machine.slot.to_string();
-        let mut after = vec![task_id(NodeTask::Prepare, &slot)];
+    for machine in to_join {
+        let slot = &machine.name;
+        let mut after = vec![task_id(NodeTask::Prepare, slot)];
         after.extend(first_published.clone());
-        planner.add(task(NodeTask::JoinWorker, &slot, after));
-        if let Some(node) = planner.input.recorded.nodes.get(&slot)
-            && planner.known.get(&ResourceId::Instance(slot.clone())) != Some(&node.instance)
+        planner.add(task(NodeTask::JoinWorker, slot, after));
+        if let Some(node) = planner.input.recorded.nodes.get(slot)
+            && planner.found.id(&machine.id) != Some(&node.instance)
             && node.phase >= NodePhase::Joined
         {
-            let mut forget = task(NodeTask::Forget, &slot, vec![task_id(NodeTask::JoinWorker, &slot)]);
+            let mut forget = task(NodeTask::Forget, slot, vec![task_id(NodeTask::JoinWorker, slot)]);
             forget.reasons = vec![format!("Node {} has no machine any more", node.instance)];
             forget.work = Work::Node { task: NodeTask::Forget, slot: slot.clone(), instance: Some(node.instance.clone()) };
             planner.add(forget);

@@ -1,9 +1,10 @@
 //! The planner: one synchronous function, one step per line.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::Cluster;
-use crate::desired::{Desired, ResourceId, Slot, desired, tags};
+use crate::cluster::{Cluster, InstanceGroup};
+use crate::desired::{Desired, Machine, ResourceId, Slot, desired, tags};
 use crate::observed::{Catalogue, Observed};
 use crate::plan::action::{Action, Call, Plan, Problem, Verb, Work};
 use crate::plan::found::Found;
@@ -31,10 +32,13 @@ pub fn plan(input: Input<'_>) -> Plan {
     let found = Found::new(input.observed, input.uid, input.recorded);
     let taken = machines::taken_slots(&found);
     let desired = desired(input.cluster, &taken, input.user_data);
+    let groups: BTreeMap<&str, &InstanceGroup> = input.cluster.groups.iter().map(|group| (group.name.as_str(), group)).collect();
     let mut planner = Planner {
-        group_of: desired.machines.iter().map(|machine| (machine.slot.to_string(), machine.group.clone())).collect(),
-        desired,
-        known: known_ids(&found),
+        machines: desired.machines.iter().map(|machine| (machine.name.as_str(), machine)).collect(),
+        groups,
+        live_tags: BTreeMap::new(),
+        taken: &taken,
+        desired: &desired,
         ids: BTreeSet::new(),
         plan: Plan {
             cluster: input.cluster.name.clone(),
@@ -46,7 +50,7 @@ pub fn plan(input: Input<'_>) -> Plan {
             ..Plan::default()
         },
         input,
-        found,
+        found: &found,
     };
     immutable::refuse_changes(&mut planner);
     images::resolve(&mut planner);
@@ -59,6 +63,7 @@ pub fn plan(input: Input<'_>) -> Plan {
     firewall::groups(&mut planner);
     firewall::rules(&mut planner);
     machines::key_pair(&mut planner);
+    machines::live_tags(&mut planner);
     dns::ownership(&mut planner);
     machines::instances(&mut planner);
     nodes::bootstrap(&mut planner);
@@ -71,35 +76,46 @@ pub fn plan(input: Input<'_>) -> Plan {
 
 pub struct Planner<'a> {
     pub input: Input<'a>,
-    pub desired: Desired,
-    /// Instance group of each slot that is wanted.
-    pub group_of: BTreeMap<String, String>,
-    pub found: Found<'a>,
-    /// AWS ids of resources that exist.
-    pub known: BTreeMap<ResourceId, String>,
+    pub desired: &'a Desired,
+    /// Of the spec, by name.
+    groups: BTreeMap<&'a str, &'a InstanceGroup>,
+    /// Those that are wanted, by name.
+    machines: BTreeMap<&'a str, &'a Machine>,
+    /// Of each group's instances.
+    pub live_tags: BTreeMap<&'a str, Tags>,
+    /// Slots of live instances.
+    pub taken: &'a BTreeSet<Slot>,
+    pub found: &'a Found<'a>,
     ids: BTreeSet<String>,
     pub plan: Plan,
 }
 
-fn known_ids(found: &Found<'_>) -> BTreeMap<ResourceId, String> {
-    found.all().into_iter().filter(|(.., twin)| !twin).map(|(id, aws, ..)| (id.clone(), aws.to_owned())).collect()
-}
-
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// The AWS id of a resource: known, or a reference to what an earlier action makes.
     pub fn id_of(&self, resource: &ResourceId) -> Ref {
-        self.known.get(resource).map_or_else(|| Ref::Id(resource.clone()), |id| Ref::Known(id.clone()))
+        self.found.id(resource).map_or_else(|| Ref::Id(resource.clone()), |id| Ref::Known(id.to_owned()))
     }
 
     pub fn exists(&self, resource: &ResourceId) -> bool {
-        self.known.contains_key(resource)
+        self.found.id(resource).is_some()
     }
 
     /// Adds an action; of `after`, what is not in the plan is already so and is left out.
     pub fn add(&mut self, mut action: Action) {
-        action.after.retain(|id| self.ids.contains(id));
-        action.after.sort();
-        action.after.dedup();
+        action.after = self.planned(action.after);
+        self.push(action);
+    }
+
+    /// Those that are in the plan, in order.
+    pub fn planned(&self, mut ids: Vec<String>) -> Vec<String> {
+        ids.retain(|id| self.ids.contains(id));
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+
+    /// Adds an action whose `after` is from [`Self::planned`].
+    pub fn push(&mut self, action: Action) {
         self.ids.insert(action.id.clone());
         self.plan.actions.push(action);
     }
@@ -114,24 +130,41 @@ impl Planner<'_> {
 
     /// Tags of a resource: the spec's, ours, and those of its kind.
     pub fn tags(&self, resource: &ResourceId, extra: &[(&str, &str)]) -> Tags {
-        let cluster = self.input.cluster;
-        let mut all = cluster.tags.clone();
-        let name = match resource {
-            ResourceId::Instance(slot) => slot.clone(),
-            other => format!("{other}.{}", cluster.name),
-        };
-        let own = [
-            ("Name", name.as_str()),
-            (tags::CLUSTER, &cluster.name),
-            (tags::CLUSTER_UID, self.input.uid),
-            (tags::RESOURCE, &resource.to_string()),
-        ];
-        all.extend(own.iter().chain(extra).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let mut all = self.shared_tags(extra);
+        all.extend(self.own_tags(resource).map(|(key, value)| (key.to_owned(), value)));
         all
     }
 
-    pub fn group_of_slot(&self, slot: &Slot) -> Option<&crate::cluster::InstanceGroup> {
-        self.input.cluster.group(&slot.group)
+    /// Those that other resources of its kind have as well.
+    pub fn shared_tags(&self, extra: &[(&str, &str)]) -> Tags {
+        let cluster = self.input.cluster;
+        let mut all = cluster.tags.clone();
+        let ours = [(tags::CLUSTER, cluster.name.as_str()), (tags::CLUSTER_UID, self.input.uid)];
+        all.extend(ours.iter().chain(extra).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        all
+    }
+
+    /// Those that no other resource has.
+    pub fn own_tags(&self, resource: &ResourceId) -> [(&'static str, String); 2] {
+        let name = match resource {
+            ResourceId::Instance(slot) => slot.clone(),
+            other => format!("{other}.{}", self.input.cluster.name),
+        };
+        [("Name", name), (tags::RESOURCE, resource.to_string())]
+    }
+
+    /// What the live instance of a slot shares with others of its group.
+    fn live_tags(&self, slot: &str) -> Cow<'_, Tags> {
+        let group = self.machines.get(slot).and_then(|machine| self.live_tags.get(machine.group.as_str()));
+        group.map_or_else(|| Cow::Owned(self.shared_tags(&[])), Cow::Borrowed)
+    }
+
+    pub fn is_wanted(&self, slot: &str) -> bool {
+        self.machines.contains_key(slot)
+    }
+
+    pub fn group(&self, machine: &Machine) -> Option<&'a InstanceGroup> {
+        self.groups.get(machine.group.as_str()).copied()
     }
 }
 
@@ -174,26 +207,38 @@ fn tags_of_existing(planner: &mut Planner<'_>) {
     let mut actions = vec![];
     // The registered revision too: a run that did not finish may have set its tags.
     let before: Vec<&Cluster> = planner.input.previous.into_iter().chain([&planner.input.recorded.model]).collect();
+    let mut groups_before = BTreeMap::<&str, Vec<&InstanceGroup>>::new();
+    for group in before.iter().flat_map(|cluster| &cluster.groups) {
+        groups_before.entry(&group.name).or_default().push(group);
+    }
     let deleted: BTreeSet<ResourceId> =
         planner.plan.actions.iter().filter(|action| action.verb == Verb::Delete).map(|action| action.resource.clone()).collect();
     for (resource, id, have, twin) in planner.found.all() {
         if twin || deleted.contains(resource) {
             continue;
         }
-        let want = match resource {
-            ResourceId::Vpc => network::vpc_tags(planner),
-            ResourceId::Subnet(..) => network::subnet_tags(planner, resource),
-            ResourceId::SecurityGroup(_) => firewall::group_tags(planner, resource),
-            ResourceId::Instance(slot) => machines::live_tags(planner, slot),
-            _ => planner.tags(resource, &[]),
+        let shared = match resource {
+            ResourceId::Vpc => Cow::Owned(network::vpc_tags(planner)),
+            ResourceId::Subnet(..) => Cow::Owned(network::subnet_tags(planner, resource)),
+            ResourceId::SecurityGroup(_) => Cow::Owned(firewall::group_tags(planner, resource)),
+            ResourceId::Instance(slot) => planner.live_tags(slot),
+            _ => Cow::Owned(planner.shared_tags(&[])),
+        };
+        let own = planner.own_tags(resource);
+        let want = || {
+            let own = own.iter().map(|(key, value)| (*key, value));
+            shared.iter().map(|(key, value)| (key.as_str(), value)).chain(own)
         };
         let group = have.get("kubewright.io/instance-group").filter(|_| matches!(resource, ResourceId::Instance(_)));
-        let of_group = group.iter().flat_map(|name| before.iter().filter_map(|cluster| cluster.group(name)));
+        let of_group = group.and_then(|name| groups_before.get(name.as_str())).into_iter().flatten();
         let of_spec: BTreeSet<&String> =
             before.iter().flat_map(|cluster| cluster.tags.keys()).chain(of_group.flat_map(|group| group.tags.keys())).collect();
         let surplus: Vec<String> =
-            of_spec.into_iter().filter(|key| have.contains_key(*key) && !want.contains_key(*key)).cloned().collect();
-        let missing: Tags = want.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+            of_spec.into_iter().filter(|key| have.contains_key(*key) && !want().any(|(name, _)| name == *key)).cloned().collect();
+        let missing: Tags = want()
+            .filter(|(key, value)| have.get(*key) != Some(value))
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect();
         let mut details: Vec<String> = missing
             .iter()
             .map(|(key, value)| match have.get(key) {

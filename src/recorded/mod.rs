@@ -138,6 +138,8 @@ pub struct Run {
     /// RFC 3339.
     pub started: String,
     pub finished: bool,
-    pub actions_done: u32,
+    /// `None`: the run did not come to its end.
+    #[serde(default)]
+    pub actions_done: Option<u32>,
     pub actions_total: u32,
 }

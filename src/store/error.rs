@@ -146,7 +146,7 @@ impl StoreError {
 
     fn next(&self) -> Option<String> {
         Some(match self {
-            Self::Locked { cluster, held, .. } if held.stale => {
+            Self::Locked { cluster, held, .. } if held.stale || held.gone => {
                 format!("kubewright lock break {cluster}      (once you know that run is dead)")
             }
             Self::Locked { cluster, .. } => format!("wait for it; kubewright lock status {cluster} shows it"),
@@ -166,7 +166,7 @@ impl StoreError {
                     .into()
             }
             Self::Name { .. } => return None,
-            Self::NoRevision { cluster, .. } => format!("kubewright history {cluster}"),
+            Self::NoRevision { .. } => "name one that is registered".into(),
         })
     }
 }

@@ -75,6 +75,8 @@ pub struct LockStatus {
     pub heartbeat_age: Duration,
     /// No heartbeat for [`STALE`].
     pub stale: bool,
+    /// The process that took it does not exist any more, on the host of whoever asks; the store cannot know.
+    pub gone: bool,
 }
 
 impl LockStatus {
@@ -93,6 +95,7 @@ impl LockStatus {
             age: note.since.map(age),
             heartbeat_age,
             stale: heartbeat_age >= STALE,
+            gone: false,
         }
     }
 
@@ -103,7 +106,11 @@ impl LockStatus {
         if let (Some(since), Some(age)) = (self.since, self.age) {
             facts.push(("since", format!("{} ({} ago)", since.strftime("%F %TZ"), span(age.as_secs()))));
         }
-        let silent = if self.stale { "; that run has probably died" } else { "" };
+        let silent = match (self.gone, self.stale) {
+            (true, _) => &format!("; there is no process {} on this host any more", self.pid),
+            (false, true) => "; that run has probably died",
+            (false, false) => "",
+        };
         facts.push(("heartbeat", format!("{} ago{silent}", span(self.heartbeat_age.as_secs()))));
         facts
     }

@@ -13,18 +13,26 @@ impl ClusterStore {
     /// number, so registering again after an interruption is safe.
     pub async fn register(&self, spec: &[u8]) -> Result<u32, StoreError> {
         for _ in 0..RACES {
-            let newest = self.revisions().await?.last().copied().unwrap_or(0);
-            if newest > 0 && self.revision(newest).await? == spec {
+            let (number, is_there) = self.number_of(spec).await?;
+            if is_there {
                 self.set_spec().await?;
-                return Ok(newest);
+                return Ok(number);
             }
-            let number = newest.saturating_add(1);
             if let Settled::Done(_) = self.settler.write(&self.revision_key(number), spec, None).await? {
                 self.set_spec().await?;
                 return Ok(number);
             }
         }
         Err(self.crowded(REVISIONS))
+    }
+
+    /// The number that registering a spec would give it, and whether it has it already. Reads only.
+    pub async fn number_of(&self, spec: &[u8]) -> Result<(u32, bool), StoreError> {
+        let newest = self.revisions().await?.last().copied().unwrap_or(0);
+        if newest > 0 && self.revision(newest).await? == spec {
+            return Ok((newest, true));
+        }
+        Ok((newest.saturating_add(1), false))
     }
 
     /// The spec of a revision, byte for byte.

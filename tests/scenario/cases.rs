@@ -145,7 +145,7 @@ pub fn cases() -> Vec<Case> {
             THIS,
             OTHER,
             Behind(&["replace key-pair"]),
-            &["ssh.public_key changed", "key ", "needs: kubewright rolling-update"],
+            &["ssh.public_key changed", "key ", "needs: new machines in their place"],
         ),
         ("ssh.public_key", "demo@example", "somebody@else", Registers, &["ssh.public_key"]),
         ("ssh.private_key", "private_key = \"~/.ssh/id_ed25519\"\n", "", Registers, &["ssh.auth"]),
@@ -241,7 +241,7 @@ pub fn cases() -> Vec<Case> {
             "t3.large",
             "m5.large",
             Behind(&[]),
-            &["machine type t3.large -> m5.large", "2 behind", "needs: kubewright rolling-update"],
+            &["machine type t3.large -> m5.large", "2 behind", "needs: new machines in their place"],
         ),
         (
             "group.image",

@@ -83,6 +83,30 @@ async fn a_held_lock_is_4_and_says_by_whom_since_when_for_which_command() {
     let _ = world.run(&["update", "-f", &file, "--yes"]).await.expect(0);
 }
 
+/// It is still the user who breaks the lock: a container has processes of its own on a host of that name.
+#[tokio::test(start_paused = true)]
+async fn a_lock_whose_process_is_gone_from_this_host_says_so_at_once_and_stays() {
+    use kubewright::cli::outside::Outside;
+    const GONE: &str = "there is no process 43 on this host any more";
+    let world = World::of(SMALL).await;
+    let env = world.env(&"file://state".parse().unwrap(), "update --yes").await.unwrap();
+    for (host, pid, gone) in [("build-7", 43, true), ("laptop", 43, false), ("build-7", 42, false)] {
+        let owner = kubewright::store::Owner { host: host.into(), pid, ..env.owner() };
+        let lock = env.store(NAME).unwrap().acquire(&owner).await.unwrap();
+        for (args, code) in
+            [(&["update", "--yes"][..], 4), (&["delete", "cluster", NAME, "--yes"], 4), (&["lock", "status", NAME], 0)]
+        {
+            let ran = world.run(args).await.expect(code);
+            let _ = if gone {
+                ran.says(&[GONE, "kubewright lock break"])
+            } else {
+                ran.silent_about("any more").silent_about("break")
+            };
+        }
+        lock.release().await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_load_balancer_in_the_way_is_6_and_only_what_it_holds_stays() {
     let world = World::new();

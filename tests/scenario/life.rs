@@ -58,7 +58,13 @@ async fn a_cluster_may_be_created_again_after_its_delete_and_its_revisions_count
     let shape = world.shape();
     let first = world.state().uid;
     let _ = world.run(&["delete", "cluster", NAME, "--yes"]).await.expect(0);
-    world.create(&edit(SMALL, "schema = 1\n", "schema = 1\ntags = { a = \"b\" }\n")).await;
+    let other = edit(SMALL, "schema = 1\n", "schema = 1\ntags = { a = \"b\" }\n");
+    for (text, number) in [(SMALL, 1), (other.as_str(), 2)] {
+        let shown = world.run(&["create", "-f", &world.spec(text), "-o", "json"]).await.expect(0);
+        let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+        assert_eq!(shown["plan"]["revision"], number, "what was registered before has its number already");
+    }
+    world.create(&other).await;
     assert_eq!(world.shape(), shape);
     let state = world.state();
     assert_ne!(state.uid, first, "another cluster of the same name");

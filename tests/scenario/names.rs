@@ -143,3 +143,12 @@ async fn an_unfinished_create_follows_a_corrected_spec_where_it_can() {
     let _ = world.run(&["create", "-f", &fixed, "--yes"]).await.expect(0);
     let _ = world.settled().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_any_name_leads_to_create() {
+    for args in [&["validate", NAME][..], &["get", "clusters", NAME], &["export", "kubeconfig", NAME], &["lock", "status", NAME]]
+    {
+        let ran = World::new().run(args).await.expect(1);
+        let _ = ran.says(&["there is no cluster demo.k8s.example.com in", "it holds none", "kubewright create cluster -f FILE"]);
+    }
+}

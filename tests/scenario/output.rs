@@ -1,8 +1,31 @@
 //! What is printed: the same again for the same, the same for people and machines, and never a secret.
 
+use kubewright::cli::ui::Streams;
 use kubewright::plan::{Plan, Totals};
 
 use crate::world::*;
+
+/// Not in a test of tokio's: there is no runtime that they could use.
+#[test]
+fn what_needs_no_world_needs_no_runtime_either() {
+    let world = World::new();
+    for (words, needs_none) in [
+        (&["version"][..], true),
+        (&["version", "-o", "json"], true),
+        (&["schema"], true),
+        (&["completion", "bash"], true),
+        (&["get", "clusters"], false),
+    ] {
+        let args = || std::iter::once("kubewright").chain(words.iter().copied()).map(Into::into).collect();
+        let (streams, captured) = Streams::captured();
+        let parsed = kubewright::cli::parse(args(), streams, &world).unwrap_or_else(|code| panic!("{words:?}: {code}"));
+        assert_eq!(parsed.needs_no_world(), needs_none, "{words:?}");
+        if needs_none {
+            assert_eq!(futures::executor::block_on(parsed.run(&world)), 0, "{words:?}");
+            assert!(!captured.out.text().is_empty(), "{words:?}");
+        }
+    }
+}
 
 #[derive(serde::Deserialize)]
 struct Printed {

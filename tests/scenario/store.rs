@@ -38,7 +38,7 @@ async fn a_store_that_cannot_be_written_stops_a_run_before_the_account_is_touche
 #[tokio::test(start_paused = true)]
 async fn a_folder_in_the_way_is_an_error_with_its_path() {
     let world = World::on_disk();
-    let Store::Folder(_, folder) = &world.store else { panic!("on disk") };
+    let folder = world.folder();
     write(&folder.join(NAME), b"not a folder");
     let before = world.cloud.snapshot();
     let ran = world.run(&["create", "-f", &world.spec(SMALL), "--yes"]).await.expect(1);
@@ -51,7 +51,7 @@ async fn a_state_that_is_damaged_newer_or_of_another_cluster_is_refused_by_every
     let world = World::on_disk();
     world.create(SMALL).await;
     world.create(&SMALL.replace(NAME, "prod.k8s.example.com")).await;
-    let Store::Folder(_, folder) = &world.store else { panic!("on disk") };
+    let folder = world.folder();
     let path = folder.join(NAME).join("state.json");
     let good = std::fs::read(&path).unwrap();
     let text = String::from_utf8(good.clone()).unwrap();
@@ -108,7 +108,7 @@ async fn a_state_that_is_damaged_newer_or_of_another_cluster_is_refused_by_every
 async fn damaged_keys_are_an_error_and_are_never_made_anew() {
     let world = World::on_disk();
     world.create(SMALL).await;
-    let Store::Folder(_, folder) = &world.store else { panic!("on disk") };
+    let folder = world.folder();
     let path = folder.join(NAME).join("secrets/pki.json");
     for bytes in [&b"{}"[..], b"", b"{\"ca.key\":\"x\"}", &[0xff; 9]] {
         write(&path, bytes);

@@ -102,7 +102,7 @@ impl Nodes for Strict {
 
 pub enum Store {
     Memory(Arc<MemoryObjects>),
-    Folder(Arc<FileObjects>, PathBuf),
+    Folder(Arc<FileObjects>, tempfile::TempDir),
 }
 
 pub struct World {
@@ -141,6 +141,7 @@ impl Outside for World {
             by: "ops@build-7".into(),
             host: "build-7".into(),
             pid: 42,
+            process_exists: |pid| Some(pid != 43),
             command: command.into(),
             settle: Duration::from_secs(10),
             node_limit: 8,
@@ -215,8 +216,8 @@ impl World {
 
     /// The state in a folder.
     pub fn on_disk() -> Self {
-        let folder = tempfile::tempdir().unwrap().keep();
-        Self::with(|clock| Store::Folder(Arc::new(FileObjects::new(&folder, clock).unwrap()), folder.clone()))
+        let folder = tempfile::tempdir().unwrap();
+        Self::with(|clock| Store::Folder(Arc::new(FileObjects::new(folder.path(), clock).unwrap()), folder))
     }
 
     fn with(store: impl FnOnce(Arc<dyn Clock>) -> Store) -> Self {
@@ -295,6 +296,13 @@ impl World {
         match &self.store {
             Store::Memory(objects) => objects,
             Store::Folder(..) => panic!("this world has a folder"),
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        match &self.store {
+            Store::Memory(_) => panic!("this world has no folder"),
+            Store::Folder(_, folder) => folder.path(),
         }
     }
 

@@ -77,6 +77,7 @@ fn page(session: &Session<'_>, prepared: &Prepared) -> Page {
         reads: prepared.calls.reads,
         seconds: prepared.seconds,
         interrupted: prepared.interrupted.as_ref(),
+        recorded: prepared.recorded,
         is_new: prepared.is_new,
         whole: session.global.verbose > 0,
     };

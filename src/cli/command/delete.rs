@@ -59,6 +59,7 @@ fn page(session: &Session<'_>, prepared: &DeletePrepared) -> Page {
         reads: prepared.calls.reads,
         seconds: prepared.seconds,
         interrupted: None,
+        recorded: (0, 0),
         is_new: false,
         whole: session.global.verbose > 0,
     };

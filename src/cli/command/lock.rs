@@ -25,6 +25,7 @@ pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refu
         session.show(&json!({ "cluster": name, "locked": false }), || one_line(session, &format!("{name} is not locked.")))?;
         return Ok(exit::DONE);
     };
+    let held = env.seen(held);
     match breaks {
         Some(true) => {
             // Somebody may have taken it meanwhile; what was broken is what is shown.
@@ -40,7 +41,7 @@ pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refu
         }
         None => {
             session.show(&value(&name, &held), || page(session, &format!("{name} is locked"), &held))?;
-            if held.stale {
+            if held.stale || held.gone {
                 session.next("Next:", &format!("kubewright lock break {name} --yes"), Some("once you know that run is dead"));
             }
         }
@@ -59,6 +60,7 @@ fn value(name: &str, held: &LockStatus) -> serde_json::Value {
         "since": held.since.map(|since| since.to_string()),
         "heartbeat_seconds": held.heartbeat_age.as_secs(),
         "stale": held.stale,
+        "process_gone": held.gone,
     })
 }
 

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::apply::{Event, Failure};
 use crate::bootstrap::NodeEvent;
 use crate::cli::render::words;
-use crate::cli::text::{Ink, Span, count, cut, duration, ink};
+use crate::cli::text::{Ink, Span, count, cut, ink};
+use crate::clock::in_words;
 use crate::plan::{Action, Work};
 
 /// A wait is told again on a pipe when its text changed, or after this many seconds.
@@ -70,7 +71,7 @@ impl Board {
             }
             Event::ActionDone { action, aws_id, seconds } => {
                 self.end(action);
-                let took = duration(*seconds);
+                let took = in_words(*seconds);
                 let cells = vec![
                     (ink(Ink::Add, words::tense(action).done), 8),
                     (words::subject(action).into(), 36),

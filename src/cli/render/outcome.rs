@@ -2,7 +2,8 @@
 
 use crate::apply::Outcome;
 use crate::cli::render::{trouble, words};
-use crate::cli::text::{Ink, Page, Span, count, duration, ink};
+use crate::cli::text::{Ink, Page, Span, count, ink};
+use crate::clock::in_words;
 use crate::cloud::Calls;
 use crate::operation::{DeleteReport, Report};
 use crate::plan::{NodeTask, Work};
@@ -33,7 +34,7 @@ pub fn applied(report: &Report, width: usize) -> Page {
     if parts.is_empty() {
         parts.push("nothing changed in the account".into());
     }
-    let did = format!(" in {}: {}.", duration(report.seconds), parts.join(", "));
+    let did = format!(" in {}: {}.", in_words(report.seconds), parts.join(", "));
     let (ready, total) = report.joined;
     let stands = format!("{ready} of {} Ready. {}.", count(total, "node"), calls(report.calls));
     if report.outcome.is_complete() {
@@ -43,7 +44,7 @@ pub fn applied(report: &Report, width: usize) -> Page {
         page.flow(0, 2, vec![stands.into()]);
     }
     if report.phases.len() > 1 {
-        let phases: Vec<String> = report.phases.iter().map(|(name, seconds)| format!("{name} {}", duration(*seconds))).collect();
+        let phases: Vec<String> = report.phases.iter().map(|(name, seconds)| format!("{name} {}", in_words(*seconds))).collect();
         page.flow(0, 2, vec![ink(Ink::Faint, format!("Phases: {}.", phases.join(", ")))]);
     }
     page
@@ -97,7 +98,7 @@ pub fn deleted(report: &DeleteReport, width: usize) -> Page {
     let text = format!(
         " {} in {}. Looked again by tag and by state: {} remain.{} {}.",
         count(gone, "resource"),
-        duration(report.seconds),
+        in_words(report.seconds),
         report.remaining.len(),
         unfinished(&report.outcome),
         calls(report.calls)

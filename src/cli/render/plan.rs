@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::cli::render::entry::{self, Entry};
 use crate::cli::render::words;
-use crate::cli::text::{Ink, Page, Span, count, duration, ink};
+use crate::cli::text::{Ink, Page, Span, count, ink};
+use crate::clock::in_words;
 use crate::desired::ResourceId;
 use crate::plan::{Behind, GroupSummary, NodeTask, Plan, Work};
 use crate::recorded::Run;
@@ -31,6 +32,8 @@ pub struct PlanView<'a> {
     pub seconds: f64,
     /// The last run, if it did not finish.
     pub interrupted: Option<&'a Run>,
+    /// Resources and joined nodes that are recorded.
+    pub recorded: (usize, usize),
     pub is_new: bool,
     /// Every entry and every rule, however many.
     pub whole: bool,
@@ -82,7 +85,7 @@ impl PlanView<'_> {
     fn earlier(&self, page: &mut Page) {
         let before = page.lines().len();
         if let Some(run) = self.interrupted {
-            page.flow(0, 2, vec![interrupted(run).into()]);
+            page.flow(0, 2, vec![interrupted(run, self.recorded).into()]);
         }
         if self.plan.unanswered > 0 {
             let calls = count(self.plan.unanswered as usize, "call");
@@ -180,7 +183,7 @@ impl PlanView<'_> {
         }
         rest(page, behind.len(), limit);
         if !behind.is_empty() {
-            page.flow(6, 8, vec!["needs: kubewright rolling-update".into()]);
+            page.flow(6, 8, vec!["needs: new machines in their place".into()]);
         }
     }
 
@@ -232,7 +235,7 @@ impl PlanView<'_> {
 
     fn totals(&self, page: &mut Page) {
         let totals = self.plan.totals();
-        let took = format!(" ({}, {})", count(self.reads as usize, "read"), duration(self.seconds));
+        let took = format!(" ({}, {})", count(self.reads as usize, "read"), in_words(self.seconds));
         let text = if !self.plan.errors.is_empty() {
             format!("This plan cannot be applied: {}.", count(self.plan.errors.len(), "error"))
         } else if self.plan.is_empty() {
@@ -254,11 +257,21 @@ impl PlanView<'_> {
 }
 
 /// `An earlier run by ops@build-7 (update, 09:12 UTC) stopped after 18 of 31 actions.`
-pub fn interrupted(run: &Run) -> String {
+fn interrupted(run: &Run, (resources, nodes): (usize, usize)) -> String {
     let when =
         run.started.parse::<Timestamp>().map_or_else(|_| run.started.clone(), |at| at.strftime("%F %H:%M UTC").to_string());
     let Run { by, command, actions_done, actions_total, .. } = run;
-    format!("An earlier run by {by} ({command}, {when}) stopped after {actions_done} of {actions_total} actions.")
+    let what = match actions_done {
+        Some(done) => format!("stopped after {done} of {actions_total} actions"),
+        // How far it came is written at its end only.
+        None => format!(
+            "of {} did not come to its end; recorded are {}, and {} that joined",
+            count(*actions_total as usize, "action"),
+            count(resources, "resource"),
+            count(nodes, "node")
+        ),
+    };
+    format!("An earlier run by {by} ({command}, {when}) {what}.")
 }
 
 fn remark(task: NodeTask) -> Option<&'static str> {

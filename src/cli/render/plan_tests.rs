@@ -58,6 +58,7 @@ fn view(plan: &Plan) -> PlanView<'_> {
         reads: 12,
         seconds: 0.4,
         interrupted: None,
+        recorded: (9, 2),
         is_new: false,
         whole: false,
     }
@@ -134,7 +135,7 @@ demo.k8s.example.com  us-east-1  Kubernetes 1.34.2          state s3://acme-clus
 
   instance group control-plane                  unchanged, 1 behind
     ! control-plane-us-east-1b-1  image ami-0a -> ami-0b
-      needs: kubewright rolling-update
+      needs: new machines in their place
   instance group nodes                          3 -> 4
     t3.large, debian-12-amd64-20250101-1 (ami-0a1b2c3d), 40 GiB gp3
     + nodes-us-east-1a-2  count 3 -> 4
@@ -169,9 +170,15 @@ fn an_interrupted_run_and_a_refusal_are_told() {
         command: "update --yes".into(),
         started: "2026-03-01T09:12:44Z".into(),
         finished: false,
-        actions_done: 18,
+        actions_done: Some(18),
         actions_total: 31,
     };
+    let killed = Run { actions_done: None, ..run.clone() };
+    let of_killed = text(PlanView { interrupted: Some(&killed), ..view(&plan) }, 200);
+    assert!(
+        of_killed.contains("of 31 actions did not come to its end; recorded are 9 resources, and 2 nodes that joined."),
+        "{of_killed}"
+    );
     let text = text(PlanView { interrupted: Some(&run), ..view(&plan) }, 100);
     insist(
         &text,
