@@ -52,8 +52,20 @@ fn provide(lab: &Lab, version: &str) -> Result<()> {
     bundle::run(lab, version, false)?;
     fs::write(lab.kubernetes(), version)?;
     eprintln!("new nodes have the images of Kubernetes {version}");
+    let disk = rustix::fs::statvfs(&lab.dir)?;
+    let free = disk.f_bavail * 100 / disk.f_blocks.max(1);
+    if free < KUBELETS_SHARE + 5 {
+        eprintln!(
+            "warning: {free} % of the disk below {} is free; with less than {KUBELETS_SHARE} % kubelets delete images, unless the spec \
+             tells them not to (lab/README.md)",
+            lab.dir.display()
+        );
+    }
     Ok(())
 }
+
+/// Percent of the disk that has to be free, as a kubelet sees it: its default for `imagefs.available`.
+const KUBELETS_SHARE: u64 = 15;
 
 /// The operator's home, with a key that specs can name.
 fn home(lab: &Lab) -> Result<()> {
