@@ -14,6 +14,7 @@ pub fn run(lab: &Lab, purge: bool) -> Result<()> {
     let start = Instant::now();
     stop_supervisor(lab);
     let snapshot = lab.run().join("sysctl.json");
+    sysctl::put_back(&lab.run().join("inotify"));
     let compared = snapshot.exists().then(|| sysctl::differences(&snapshot));
     clean(lab)?;
     remove(&lab.home())?;
@@ -56,6 +57,7 @@ pub fn clean(lab: &Lab) -> Result<()> {
     if let Some(left) = groups.iter().find(|group| group.exists()) {
         bail!("{} cannot be removed", left.display());
     }
+    sysctl::put_back(&lab.run().join("inotify"));
     for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle()] {
         remove(&dir)?;
     }

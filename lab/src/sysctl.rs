@@ -51,6 +51,28 @@ fn collect(dir: &Path, found: &mut Snapshot) {
     }
 }
 
+/// Each systemd, container runtime and kubelet needs several instances, and all nodes' root is one user to the kernel: with the
+/// usual 128 the seventh machine does not boot. Raised while a lab is up, put back when it ends.
+const INSTANCES: (&str, u64) = ("/proc/sys/fs/inotify/max_user_instances", 2048);
+
+/// Raises the limit if it is too low, and keeps the old one in `file`.
+pub fn raise(file: &Path) -> Result<()> {
+    let (path, wanted) = INSTANCES;
+    let now = fs::read_to_string(path)?;
+    if now.trim().parse::<u64>().is_ok_and(|now| now < wanted) {
+        fs::write(file, now)?;
+        fs::write(path, wanted.to_string())?;
+    }
+    Ok(())
+}
+
+/// Undoes [`raise`].
+pub fn put_back(file: &Path) {
+    if let Ok(old) = fs::read_to_string(file) {
+        fs::write(INSTANCES.0, old).ok(); // the comparison at `down` tells if it could not be
+    }
+}
+
 pub fn save(path: &Path) -> Result<usize> {
     let snapshot = snapshot();
     fs::write(path, serde_json::to_string(&snapshot)?)?;

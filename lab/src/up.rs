@@ -37,6 +37,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
         fs::create_dir_all(dir)?;
     }
     sysctl::save(&lab.run().join("sysctl.json"))?;
+    sysctl::raise(&lab.run().join("inotify"))?;
     cache::write_layer(&lab.layer())?;
     home(lab)?;
     fs::write(lab.run().join("resolv.conf"), format!("nameserver {}\noptions timeout:1 attempts:2\n", hub::DNS))?;

@@ -94,7 +94,10 @@ impl MadeFrom {
         let volume = format!("{}-{}", group.volume.size_gib, group.volume.kind);
         let profile = group.instance_profile.as_deref().unwrap_or("none");
         let hop_limit = group.metadata_hop_limit;
-        Self(format!("volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data} settings={}", settings(&group.settings)))
+        Self(format!(
+            "volume={volume} profile={profile} hop-limit={hop_limit} key={key} user-data={user_data} settings={}",
+            settings(&group.settings)
+        ))
     }
 
     pub fn as_str(&self) -> &str {
