@@ -59,7 +59,7 @@ async fn launch(client: &aws_sdk_ec2::Client, count: i32, public_key: &str, netw
 }
 
 fn bundle() -> PathBuf {
-    let of_the_lab = || PathBuf::from(std::env::var_os("KUBEWRIGHT_LAB").unwrap()).join("bundle");
+    let of_the_lab = || PathBuf::from(std::env::var_os("KUBEWRIGHT_LAB").unwrap()).join("bundle-stand-ins");
     std::env::var_os("KUBEWRIGHT_LAB_BUNDLE").map_or_else(of_the_lab, PathBuf::from)
 }
 

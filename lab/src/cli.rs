@@ -97,6 +97,8 @@ enum Command {
     },
     /// Power loss of a node
     Kill { instance: String },
+    /// Power for a node that lost it
+    Boot { instance: String },
     /// Pull a node's network cable
     Cut { instance: String },
     /// Plug it in again
@@ -134,6 +136,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Bundle { kubernetes, stand_ins } => bundle::run(&lab, &kubernetes, stand_ins)?,
         Command::Components { kubernetes, only } => components::run(&lab, &kubernetes, &only)?,
         Command::Kill { instance } => status::order(&lab, &instance, "kill")?,
+        Command::Boot { instance } => status::order(&lab, &instance, "boot")?,
         Command::Cut { instance } => status::order(&lab, &instance, "cut")?,
         Command::Uncut { instance } => status::order(&lab, &instance, "uncut")?,
         Command::Serve => serve::run(lab)?,

@@ -81,6 +81,7 @@ async fn route(hub: &Hub, request: Request<Incoming>) -> Result<Value> {
         (&Method::POST, ["nodes", id, order]) => {
             anyhow::ensure!(hub.nodes.view(id).is_some(), "there is no node {id}");
             match *order {
+                "boot" => anyhow::ensure!(hub.nodes.order(id, Order::Reboot).await, "{id} is leaving"),
                 "kill" => anyhow::ensure!(hub.nodes.order(id, Order::Kill).await, "{id} is leaving"),
                 "cut" | "uncut" => {
                     hub.firewall.set_cut(id, *order == "cut");

@@ -48,10 +48,11 @@ impl SpecFiles for Everything {
 
 fn cluster(text: &str, version: KubernetesVersion) -> Cluster {
     let text = text.replace("1.34.2", &version.to_string());
-    // The older configuration has no place for environment variables, and a spec that has them is refused.
+    // The older configuration has no place for environment variables, and a spec that has them is refused; the kubelet's field came
+    // with the same minor, and kubeadm refuses it before.
     let text: String = text
         .lines()
-        .filter(|line| version.minor >= 31 || !line.starts_with("extra_envs"))
+        .filter(|line| version.minor >= 31 || !(line.starts_with("extra_envs") || line.starts_with("failCgroupV1")))
         .map(|line| format!("{line}\n"))
         .collect();
     let loaded = spec::load(Path::new("spec.toml"), text.as_bytes(), Path::new("/specs"), &Everything);

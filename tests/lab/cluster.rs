@@ -19,6 +19,8 @@ pub struct Cluster<'a> {
     pub folder: TempDir,
     /// Environment of every command.
     pub env: Vec<(String, String)>,
+    /// Folder of the lab that holds the bundle: real Kubernetes, or stand-ins.
+    bundle: &'static str,
 }
 
 /// What a command said and how it ended.
@@ -31,17 +33,27 @@ pub struct Done {
 }
 
 impl<'a> Cluster<'a> {
+    /// Of stand-ins for Kubernetes: for faults that need many bootstraps.
     pub fn new(lab: &'a Lab, short: &str, on_s3: bool) -> Self {
+        Self::with(lab, short, on_s3, "bundle-stand-ins")
+    }
+
+    /// Of real Kubernetes.
+    pub fn real(lab: &'a Lab, short: &str, on_s3: bool) -> Self {
+        Self::with(lab, short, on_s3, "bundle")
+    }
+
+    fn with(lab: &'a Lab, short: &str, on_s3: bool, bundle: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = match on_s3 {
             true => format!("s3://kubewright-lab/{short}"),
             false => format!("file://{}", folder.path().join("state").display()),
         };
-        Self { lab, name: format!("{short}.k8s.example.com"), state, folder, env: vec![] }
+        Self { lab, name: format!("{short}.k8s.example.com"), state, folder, env: vec![], bundle }
     }
 
     pub fn bundle(&self) -> PathBuf {
-        self.lab.folder.join("bundle")
+        self.lab.folder.join(self.bundle)
     }
 
     /// An example under this cluster's name, with the lab's bundle.
@@ -104,18 +116,34 @@ impl<'a> Cluster<'a> {
         assert!((1..=15).contains(&reads), "{reads} reads for nothing: {calls:?}");
     }
 
-    /// `kubectl get nodes` with an exported kubeconfig, through the public name: `(Node, status)`.
-    pub fn kubectl_nodes(&self) -> Vec<(String, String)> {
+    /// Exports a kubeconfig, for the public name; gives its path.
+    pub fn kubeconfig(&self) -> String {
         let config = self.path("kubeconfig");
         self.ok(&["export", "kubeconfig", &self.name, "--kubeconfig", &config]);
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&config).expect("a kubeconfig"));
         assert_eq!(mode & 0o777, 0o600, "who can read it owns the cluster");
-        let done = Done::of(self.lab.exec(&["kubectl", "--kubeconfig", &config, "get", "nodes"])).expect(0);
+        config
+    }
+
+    /// The bundle's kubectl on the operator's machine.
+    pub fn try_kubectl(&self, words: &[&str]) -> Done {
+        let program = self.bundle().join("operator/kubectl").display().to_string();
+        let config = self.path("kubeconfig");
+        Done::of(self.lab.exec(&[&[program.as_str(), "--kubeconfig", &config], words].concat()))
+    }
+
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        self.try_kubectl(words).expect(0).out
+    }
+
+    /// `kubectl get nodes`: `(Node, status)`.
+    pub fn kubectl_nodes(&self) -> Vec<(String, String)> {
+        self.kubeconfig();
         let row = |line: &str| {
             let mut words = line.split_whitespace().map(str::to_owned);
             Some((words.next()?, words.next()?))
         };
-        done.out.lines().skip(1).filter_map(row).collect()
+        self.kubectl(&["get", "nodes"]).lines().skip(1).filter_map(row).collect()
     }
 
     pub fn assert_ready(&self, count: usize) {

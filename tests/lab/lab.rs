@@ -18,8 +18,8 @@ impl Lab {
     pub fn of_environment() -> Result<Self, &'static str> {
         let path = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.exists());
         match (path("KUBEWRIGHT_LAB_BIN"), path("KUBEWRIGHT_LAB_DIR")) {
-            (Some(program), Some(folder)) if folder.join("bundle/VERSION").exists() => Ok(Self { program, folder }),
-            _ => Err("there is no lab with its bundle (KUBEWRIGHT_LAB_BIN, KUBEWRIGHT_LAB_DIR); run ./test"),
+            (Some(program), Some(folder)) if folder.join("bundle-stand-ins/VERSION").exists() => Ok(Self { program, folder }),
+            _ => Err("there is no lab with its bundles (KUBEWRIGHT_LAB_BIN, KUBEWRIGHT_LAB_DIR); run ./test"),
         }
     }
 

@@ -4,14 +4,14 @@ use crate::account::{account, of_one_zone};
 use crate::cluster::{Cluster, HA, MINIMAL};
 use crate::lab::Lab;
 use crate::machine::{machine, machines};
-use crate::{race, terminal};
+use crate::{hardening, kubernetes, race, terminal};
 
 const OTHER_OFFICE: &str = "198.51.100.0/24";
 const OFFICE: &str = "203.0.113.0/24";
 
 pub fn minimal(lab: &Lab) {
     let before = account(lab);
-    let cluster = Cluster::new(lab, "minimal", true);
+    let cluster = Cluster::real(lab, "minimal", true);
     let name = cluster.name.as_str();
     let spec = cluster.spec(MINIMAL);
     let file = cluster.write("minimal.toml", &spec);
@@ -65,7 +65,7 @@ pub fn minimal(lab: &Lab) {
 
 pub fn ha(lab: &Lab) {
     let before = account(lab);
-    let cluster = Cluster::new(lab, "demo", false);
+    let cluster = Cluster::real(lab, "demo", false);
     let name = cluster.name.as_str();
     let spec = cluster.spec(HA);
     let file = cluster.write("ha.toml", &spec);
@@ -77,6 +77,9 @@ pub fn ha(lab: &Lab) {
     let expected = ["control-plane", "nodes"].map(|group| ["a", "b", "c"].map(|zone| format!("{group}-us-east-1{zone}-1")));
     assert_eq!(zones, expected.concat());
     firewall_inside(lab);
+    kubernetes::works(&cluster);
+    hardening::shows(&cluster);
+    kubernetes::survives(&cluster);
 
     let more = cluster.write("more.toml", &spec.count("nodes", 4).api_access(&[OFFICE, OTHER_OFFICE]));
     let all: Vec<_> = machines(lab).into_iter().map(|machine| (machine.journal(), machine)).collect();

@@ -74,8 +74,8 @@ impl Machine {
     /// Something that would answer if the firewall let anybody through.
     pub fn listen(&self, port: u16) {
         self.sh(&format!(
-            "systemd-run --quiet --unit=lab-port-{port} python3 -m http.server {port}; \
-             timeout 30 bash -c 'until exec 3<>/dev/tcp/127.0.0.1/{port}; do sleep 0.1; done' 2>/dev/null"
+            "[ -n \"$(ss -Hltn 'sport = :{port}')\" ] || systemd-run --quiet --unit=lab-port-{port} python3 -m http.server {port}; \
+             timeout 30 bash -c 'until [ -n \"$(ss -Hltn sport = :{port})\" ]; do sleep 0.1; done'"
         ));
     }
 

@@ -1,17 +1,20 @@
 //! Whole commands of the built binary against the lab: emulated AWS, real Linux machines, real sshd, real firewalls.
 //!
 //! Needs a lab that is up and has its bundle; `./test` sees to both. There is one account, so the tests run one after another, each
-//! on an empty account, and each shares its cluster between as many checks as it can: a cluster costs half a minute.
+//! on an empty account, and each shares its cluster between as many checks as it can: a cluster of real Kubernetes costs a minute or two.
 
 mod account;
 mod cluster;
 mod crash;
+mod hardening;
+mod kubernetes;
 mod lab;
 mod lifecycle;
 mod machine;
 mod permissions;
 mod private;
 mod race;
+mod rules;
 mod terminal;
 mod trouble;
 
@@ -22,9 +25,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 type Test = fn(&Lab);
 
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [(&str, Test); 7] = [
     ("minimal_lives_on_s3", lifecycle::minimal),
     ("ha_lives_on_disk", lifecycle::ha),
+    ("each_rule_of_the_firewall_is_needed", rules::each_is_needed),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),
     ("machines_that_fail_are_named_and_gone_on_with", trouble::machines),
     ("a_run_that_is_ended_anywhere_is_gone_on_with", crash::ended),

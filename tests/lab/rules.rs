@@ -1,0 +1,136 @@
+//! Each rule of the firewall is needed: with one of them taken away, something that a cluster does fails. A rule whose absence
+//! nothing notices would be open for nothing.
+
+use std::time::Duration;
+
+use crate::cluster::{Cluster, HA};
+use crate::kubernetes::{deploy, get, pods, system_is_ready};
+use crate::lab::{Lab, until};
+use crate::machine::{Machine, machines};
+
+/// A rule, as the account lists it: `GROUP in tcp 6443-6443 SOURCE`.
+struct Rule {
+    group: String,
+    protocol: String,
+    from: String,
+    to: String,
+    source: String,
+}
+
+impl Rule {
+    /// Of the rules that let something in.
+    fn all(lab: &Lab) -> Vec<Self> {
+        let listed = lab.ask(&["account"]);
+        let words = listed.lines().filter_map(|line| line.strip_prefix("security-group-rule "));
+        words
+            .filter_map(|line| {
+                let [group, "in", protocol, ports, source] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+                let (from, to) = ports.split_once('-')?;
+                let own = |text: &str| text.to_owned();
+                Some(Self { group: own(group), protocol: own(protocol), from: own(from), to: own(to), source: own(source) })
+            })
+            .collect()
+    }
+
+    /// Takes it away, as somebody in the AWS console would.
+    fn revoke(&self, lab: &Lab) {
+        let Self { group, protocol, from, to, source } = self;
+        let peer = match source.starts_with("sg-") {
+            true => format!("IpPermissions.1.Groups.1.GroupId={source}"),
+            false => format!("IpPermissions.1.IpRanges.1.CidrIp={source}"),
+        };
+        let form = format!(
+            "Action=RevokeSecurityGroupIngress&Version=2016-11-15&GroupId={group}&IpPermissions.1.IpProtocol={protocol}\
+             &IpPermissions.1.FromPort={from}&IpPermissions.1.ToPort={to}&{peer}"
+        );
+        let script = "curl -sf --aws-sigv4 aws:amz:us-east-1:ec2 --user lab:lab -d \"$0\" \"$AWS_ENDPOINT_URL\"";
+        let done = lab.exec(&["sh", "-c", script, &form]);
+        assert!(done.status.success(), "{form}: {}", String::from_utf8_lossy(&done.stdout));
+        lab.exec(&["curl", "-sf", "-X", "POST", "http://127.0.0.1:4567/look"]);
+    }
+}
+
+/// What the cluster and its users do, each with a name, and whether it works.
+struct Uses<'a> {
+    cluster: &'a Cluster<'a>,
+    planes: Vec<Machine>,
+    workers: Vec<Machine>,
+}
+
+impl Uses<'_> {
+    /// The first that fails.
+    fn failing(&self) -> Option<String> {
+        let Self { cluster, planes, workers } = self;
+        let lab = cluster.lab;
+        let ready = |address: &str| {
+            let url = format!("https://{address}:6443/readyz");
+            lab.exec(&["curl", "-skf", "-m", "3", &url]).status.success()
+        };
+        if let Some(plane) = planes.iter().find(|plane| !ready(&plane.public)) {
+            return Some(format!("an operator asks the API of {}", plane.slot));
+        }
+        if let Some(machine) = planes.iter().chain(workers).find(|machine| !lab.reaches(&machine.public, 22)) {
+            return Some(format!("an operator logs in to {}", machine.slot));
+        }
+        let between: [(&str, &[Machine], &[Machine], &[u16]); 6] = [
+            ("a kubelet or kube-proxy of a control plane asks the API of", planes, planes, &[6443]),
+            ("a kubelet or kube-proxy of a node asks the API of", workers, planes, &[6443]),
+            ("an etcd client or peer speaks to", planes, planes, &[2379, 2380]),
+            ("an API server asks the kubelet of", planes, planes, &[10250]),
+            ("an API server asks the kubelet of", planes, workers, &[10250]),
+            ("a metrics collector on a node asks the kubelet of", workers, workers, &[10250]),
+        ];
+        let collector = ("a metrics collector on a node asks the kubelet of", &workers[..], &planes[..], &[10250][..]);
+        for (what, from, to, ports) in between.into_iter().chain([collector]) {
+            for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))).filter(|(a, b)| a.slot != b.slot) {
+                if let Some(port) = ports.iter().find(|port| !from.reaches(to, **port)) {
+                    return Some(format!("{what} {} ({} -> {port})", to.slot, from.slot));
+                }
+            }
+        }
+        self.pods()
+    }
+
+    /// Pods of every kind of machine ask pods of every kind of machine.
+    fn pods(&self) -> Option<String> {
+        let web = pods(self.cluster, "web");
+        let on = |machine: &Machine| web.iter().find(|pod| pod.node == machine.instance).expect("a pod on every machine");
+        let (planes, workers) = (&self.planes, &self.workers);
+        let pairs = [(&planes[0], &planes[1]), (&planes[0], &workers[1]), (&workers[0], &planes[1]), (&workers[0], &workers[1])];
+        let talk = |from: &Machine, to: &Machine| {
+            get(self.cluster, &on(from).name, &format!("http://{}:8080/", on(to).address)).is_some()
+        };
+        let (from, to) = pairs.into_iter().find(|(from, to)| !talk(from, to))?;
+        Some(format!("a pod on {} asks a pod on {}", from.slot, to.slot))
+    }
+}
+
+pub fn each_is_needed(lab: &Lab) {
+    let cluster = Cluster::real(lab, "rules", false);
+    let spec = cluster.spec(HA).count("nodes", 2);
+    let file = cluster.write("rules.toml", &spec);
+    cluster.ok(&["create", "cluster", "-f", &file, "--yes"]);
+    cluster.kubeconfig();
+    system_is_ready(&cluster);
+    deploy(&cluster);
+    let of = |group: &str| machines(lab).into_iter().filter(|machine| machine.slot.starts_with(group)).collect();
+    let uses = Uses { cluster: &cluster, planes: of("control-plane"), workers: of("nodes") };
+    assert_eq!(uses.failing(), None, "with all rules");
+    let rules = Rule::all(lab);
+    assert!(rules.len() >= 13, "{}", rules.len());
+    let mut unnoticed = Vec::new();
+    for rule in &rules {
+        let name = format!("{} {} {}-{} from {}", rule.group, rule.protocol, rule.from, rule.to, rule.source);
+        rule.revoke(lab);
+        match uses.failing() {
+            Some(what) => eprintln!("without {name}: {what}"),
+            None => unnoticed.push(name),
+        }
+        // What somebody took away by hand comes back.
+        let mended = cluster.ok(&["update", &cluster.name, "--yes"]);
+        mended.says(&["1 changed"]);
+    }
+    assert!(unnoticed.is_empty(), "rules that nothing needs: {unnoticed:#?}");
+    until("everything with all rules again", Duration::from_secs(60), || uses.failing().is_none());
+    cluster.ok(&["delete", "cluster", &cluster.name, "--yes"]);
+}
