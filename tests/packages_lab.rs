@@ -119,10 +119,12 @@ fn only_the_right_repository(lab: &Lab) {
     let list = lab.folder.join("packages/damaged").join(FOLDER).join("Packages.gz");
     fs::write(&list, [fs::read(&list).expect("a list"), vec![0]].concat()).expect("a list");
     fs::remove_file(list.with_extension("")).expect("a list");
+    let none = format!("{mirror}/none");
     let refused = "https://packages.lab.internal:444";
-    let wrong: [(&str, &str, &[&str]); 5] = [
-        (refused, &key, &["the package repository https://packages.lab.internal:444/core:/stable:/v1.34/deb/ cannot be reached"]),
-        ("https://nowhere.lab.internal", &key, &["Could not resolve host: nowhere.lab.internal", "cannot be reached"]),
+    let wrong: [(&str, &str, &[&str]); 6] = [
+        (refused, &key, &["step `facts` failed", "the package source cannot be reached"]),
+        ("https://nowhere.lab.internal", &key, &["step `facts` failed", "the package source cannot be reached"]),
+        (&none, &key, &["404", &format!("the package repository {none}/{FOLDER}/ gives no Release.key")]),
         (&expired, &old_key, &["has expired on 2020-12-31", "the key that signs the package repository has expired"]),
         (&older, &other_key, &["has no kubelet 1.34.2; it has 1.34.1", "does not have this version of Kubernetes"]),
         (&damaged, &damaged_key, &["step `packages` failed", "Packages"]),
