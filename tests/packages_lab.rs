@@ -85,7 +85,8 @@ fn from(spec: &Spec, mirror: &str, key: &str) -> Spec {
 
 fn nothing_is_installed(machines: &[Machine]) {
     for machine in machines {
-        let found = machine.sh("dpkg-query -W -f '${Package} ${Status}\\n' kubelet kubeadm kubectl 2>/dev/null | grep ' installed' || true");
+        let found = machine
+            .sh("dpkg-query -W -f '${Package} ${Status}\\n' kubelet kubeadm kubectl 2>/dev/null | grep ' installed' || true");
         assert_eq!(found, "", "{}", machine.slot);
     }
 }
@@ -138,13 +139,26 @@ fn only_the_right_repository(lab: &Lab) {
     cluster.ok(&["update", &cluster.name, "-f", &file(&mirror, &key), "--yes"]);
     for machine in &machines {
         let versions = machine.sh("dpkg-query -W -f '${Package} ${Version}\\n' kubelet kubeadm kubectl cri-tools kubernetes-cni");
-        let wanted = ["cri-tools 1.34.0-1.1", "kubeadm 1.34.2-1.1", "kubectl 1.34.2-1.1", "kubelet 1.34.2-1.1", "kubernetes-cni 1.7.1-1.1"];
+        let wanted = [
+            "cri-tools 1.34.0-1.1",
+            "kubeadm 1.34.2-1.1",
+            "kubectl 1.34.2-1.1",
+            "kubelet 1.34.2-1.1",
+            "kubernetes-cni 1.7.1-1.1",
+        ];
         let mut versions: Vec<&str> = versions.lines().collect();
         versions.sort_unstable();
         assert_eq!(versions, wanted, "{}", machine.slot);
         assert_eq!(machine.sh("apt-mark showhold | wc -l").trim(), "5");
-        assert_eq!(machine.sh("dpkg --verify kubelet kubeadm kubectl cri-tools kubernetes-cni"), "", "files differ from the packages'");
-        assert_eq!(machine.sh("systemctl show --property FragmentPath --value kubelet").trim(), "/lib/systemd/system/kubelet.service");
+        assert_eq!(
+            machine.sh("dpkg --verify kubelet kubeadm kubectl cri-tools kubernetes-cni"),
+            "",
+            "files differ from the packages'"
+        );
+        assert_eq!(
+            machine.sh("systemctl show --property FragmentPath --value kubelet").trim(),
+            "/lib/systemd/system/kubelet.service"
+        );
         machine.sh("systemctl is-active kubelet");
     }
     a_network_makes_them_ready(&cluster);
@@ -166,6 +180,7 @@ fn a_network_makes_them_ready(cluster: &Cluster<'_>) {
         nodes.len() == 2 && nodes.iter().all(|(_, status)| status == "Ready")
     });
     cluster.assert_ready(2);
-    let versions = ["kubectl", "--kubeconfig", &config, "get", "nodes", "-o", "jsonpath={.items[*].status.nodeInfo.kubeletVersion}"];
+    let versions =
+        ["kubectl", "--kubeconfig", &config, "get", "nodes", "-o", "jsonpath={.items[*].status.nodeInfo.kubeletVersion}"];
     assert_eq!(Done::of(cluster.lab.exec(&versions)).expect(0).out, format!("v{VERSION} v{VERSION}"));
 }

@@ -13,9 +13,9 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::{hub, packages};
 use crate::serve::Hub;
 use crate::world::{self, World, Zone};
+use crate::{hub, packages};
 
 /// Serves UDP and TCP until the supervisor ends.
 pub async fn serve(hub: Arc<Hub>) -> Result<()> {

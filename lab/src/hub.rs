@@ -18,7 +18,8 @@ pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 
 /// Gives the hub its addresses and lets it route. Called inside the namespace.
 pub fn set_up() -> Result<()> {
-    let mut lines = format!("link set lo up\naddr add {DNS}/32 dev lo\naddr add {OPERATOR}/32 dev lo\naddr add {PACKAGES}/32 dev lo\n");
+    let mut lines =
+        format!("link set lo up\naddr add {DNS}/32 dev lo\naddr add {OPERATOR}/32 dev lo\naddr add {PACKAGES}/32 dev lo\n");
     for range in PRIVATE.iter().chain([&PUBLIC]) {
         lines.push_str(&format!("route add {range} dev lo src {OPERATOR}\n"));
     }

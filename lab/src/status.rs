@@ -27,12 +27,21 @@ pub fn run(lab: &Lab, output: Output) -> Result<ExitCode> {
     let key = std::fs::read_to_string(lab.packages_key()).ok();
     let packages = key.map(|key| json!({"mirror": packages::mirror(), "signing_key": key.trim()}));
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&json!({"up": true, "nodes": nodes, "packages": packages}))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({"up": true, "nodes": nodes, "refused": answer["refused"], "packages": packages})
+            )?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("up ({}), {} nodes", lab.dir.display(), nodes.len());
     if let Some(packages) = &packages {
-        println!("apt repository {}, signing key {}", packages["mirror"].as_str().unwrap_or("-"), packages["signing_key"].as_str().unwrap_or("-"));
+        println!(
+            "apt repository {}, signing key {}",
+            packages["mirror"].as_str().unwrap_or("-"),
+            packages["signing_key"].as_str().unwrap_or("-")
+        );
     }
     let rows = nodes.iter().map(|node| {
         let text = |key: &str| node[key].as_str().unwrap_or("-").to_owned();
@@ -44,6 +53,9 @@ pub fn run(lab: &Lab, output: Output) -> Result<ExitCode> {
     let heads = ["INSTANCE", "NAME", "PRIVATE", "PUBLIC", "USER", "NODE", "SSH", "BOOT"].map(str::to_owned);
     if !nodes.is_empty() {
         print_table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>());
+    }
+    for (instance, reason) in answer["refused"].as_object().into_iter().flatten() {
+        println!("{instance} has no node: {}", reason.as_str().unwrap_or("-"));
     }
     Ok(ExitCode::SUCCESS)
 }

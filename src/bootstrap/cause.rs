@@ -14,7 +14,10 @@ const SYMPTOMS: &[(&[&str], &str)] = &[
     (&["dpkg was interrupted"], "an earlier package installation was cut off; `dpkg --configure -a` on the node finishes it"),
     (&["expkeysig"], "the key that signs the package repository has expired"),
     (&["the key that signs", "has expired"], "the key that signs the package repository has expired"),
-    (&["the package repository", "gives no release.key"], "there is no package repository of this Kubernetes minor at that address"),
+    (
+        &["the package repository", "gives no release.key"],
+        "there is no package repository of this Kubernetes minor at that address",
+    ),
     (&["has no kube", "; it has"], "the package repository does not have this version of Kubernetes"),
     (&["fingerprint", "pinned is"], "the package repository is signed by another key than the pinned one"),
     (&["differs from the bundle's checksums"], "the upload was damaged or cut off"),

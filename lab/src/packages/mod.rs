@@ -67,7 +67,8 @@ pub fn provide(lab: &Lab, release: &Release) -> Result<()> {
 /// The text that is signed: what the lists of packages have to be.
 fn described(folder: &Path) -> Result<String> {
     let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S UTC");
-    let mut text = format!("Origin: kubewright lab\nLabel: Kubernetes\nArchitectures: {}\nDate: {date}\nSHA256:\n", deb::ARCHITECTURE);
+    let mut text =
+        format!("Origin: kubewright lab\nLabel: Kubernetes\nArchitectures: {}\nDate: {date}\nSHA256:\n", deb::ARCHITECTURE);
     for name in ["Packages", "Packages.gz"] {
         let path = folder.join(name);
         text.push_str(&format!(" {} {} {name}\n", digest::of_file(&path)?, fs::metadata(&path)?.len()));
