@@ -91,6 +91,21 @@ def _modify_interface(original):
     return modify_network_interface_attribute
 
 
+def _no_clash(backend, reservation):
+    """The lab has one router: an address means one machine, in whatever VPC."""
+    new = {found.id: found for found in reservation.instances}
+    for other in backend.all_instances():
+        for found in new.values():
+            if other.id in new or other.state == "terminated" or found.private_ip != other.private_ip:
+                continue
+            backend.terminate_instances(list(new))
+            raise EC2ClientError(
+                "LabAddressInUse",
+                f"{found.private_ip} is the address of {other.id} in another VPC, {other.vpc_id}. AWS allows that; the lab "
+                "has one router for all VPCs: give this one another CIDR, or delete the other one's instances first.",
+            )
+
+
 def install():
     utils.filter_dict_attribute_mapping["client-token"] = "client_token"
     utils.filter_dict_attribute_mapping["instance-lifecycle"] = "lifecycle"
@@ -98,7 +113,9 @@ def install():
 
     def run_instances(self, image_id, count, user_data, security_group_names, **kwargs):
         _check(self, image_id, kwargs)
-        return run(self, image_id, count, user_data, security_group_names, **kwargs)
+        reservation = run(self, image_id, count, user_data, security_group_names, **kwargs)
+        _no_clash(self, reservation)
+        return reservation
 
     def start_instances(self, instance_ids):
         for found in self.get_multi_instances_by_id(instance_ids):

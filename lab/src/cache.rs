@@ -36,7 +36,7 @@ const MASKED: [&str; 13] = [
 ];
 
 /// What lies over the base image as a layer of its own, written at every `up`.
-const FILES: [(&str, u32, &str); 8] = [
+const FILES: [(&str, u32, &str); 9] = [
     ("lab-init", 0o755, include_str!("../base/lab-init")),
     ("usr/sbin/runc", 0o755, include_str!("../base/runc")),
     ("usr/lib/lab/host-keys-on-console", 0o755, include_str!("../base/host-keys-on-console")),
@@ -45,6 +45,8 @@ const FILES: [(&str, u32, &str); 8] = [
     ("etc/systemd/system.conf.d/lab.conf", 0o644, "[Manager]\nDefaultTimeoutStopSec=10s\n"),
     ("etc/dpkg/dpkg.cfg.d/lab", 0o644, "path-exclude=/usr/share/doc/*\n"),
     ("etc/resolv.conf", 0o644, ""),
+    // as in an image for machines without a way out: apt asks nobody that it cannot reach
+    ("etc/apt/sources.list", 0o644, ""),
 ];
 
 /// debootstrap mounts /proc and more in the new system: in a namespace of its own they go with it, whatever ends it.

@@ -101,5 +101,5 @@ fn status(hub: &Hub) -> Result<Value> {
         let cut = node["id"].as_str().is_some_and(|id| hub.firewall.is_cut(id));
         node["cut"] = json!(cut);
     }
-    Ok(json!({"nodes": nodes}))
+    Ok(json!({"nodes": nodes, "refused": hub.nodes.refused(&hub.world())}))
 }

@@ -13,9 +13,9 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::hub;
 use crate::serve::Hub;
 use crate::world::{self, World, Zone};
+use crate::{hub, packages};
 
 /// Serves UDP and TCP until the supervisor ends.
 pub async fn serve(hub: Arc<Hub>) -> Result<()> {
@@ -83,6 +83,11 @@ pub fn answer(query: &Message, world: &World) -> Message {
             if kind == RecordType::A {
                 reply.add_answer(Record::from_rdata(name, 60, RData::A(A(address))));
             }
+            return reply;
+        }
+        if text.strip_suffix('.') == Some(packages::NAME) {
+            let address = hub::PACKAGES.parse().ok().filter(|_| kind == RecordType::A);
+            reply.add_answers(address.map(|address| Record::from_rdata(name, 60, RData::A(A(address)))));
             return reply;
         }
         let Some(zone) = zone_of(world, &text) else {
@@ -219,6 +224,8 @@ mod tests {
     fn other_names_are_refused_and_private_ones_are_known() {
         assert_eq!(ask("example.org.", RecordType::A).metadata.response_code, ResponseCode::Refused);
         assert_eq!(ask("i-0abc.ec2.internal.", RecordType::A).metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(ask("packages.lab.internal.", RecordType::A).answers.len(), 1);
+        assert_eq!(ask("packages.lab.internal.", RecordType::AAAA).metadata.response_code, ResponseCode::NoError);
         assert_eq!(ask("ip-10-20-0-4.ec2.internal.", RecordType::A).answers.len(), 1);
     }
 }

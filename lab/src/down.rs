@@ -58,7 +58,7 @@ pub fn clean(lab: &Lab) -> Result<()> {
         bail!("{} cannot be removed", left.display());
     }
     sysctl::put_back(&lab.run().join("inotify"));
-    for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle()] {
+    for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle(), lab.packages()] {
         remove(&dir)?;
     }
     remove_file(&lab.calls())

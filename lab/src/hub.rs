@@ -8,6 +8,8 @@ use crate::run;
 pub const DNS: &str = "169.254.169.253";
 /// The operator's address as the nodes see it: from a range kept for documentation.
 pub const OPERATOR: &str = "203.0.113.10";
+/// Where the apt repository is served: beyond the VPC, as a company's mirror would be.
+pub const PACKAGES: &str = "203.0.113.20";
 /// Where the lab's public addresses come from: a range kept for benchmarks of networks.
 pub const PUBLIC: &str = "198.18.0.0/15";
 
@@ -16,7 +18,8 @@ pub const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
 
 /// Gives the hub its addresses and lets it route. Called inside the namespace.
 pub fn set_up() -> Result<()> {
-    let mut lines = format!("link set lo up\naddr add {DNS}/32 dev lo\naddr add {OPERATOR}/32 dev lo\n");
+    let mut lines =
+        format!("link set lo up\naddr add {DNS}/32 dev lo\naddr add {OPERATOR}/32 dev lo\naddr add {PACKAGES}/32 dev lo\n");
     for range in PRIVATE.iter().chain([&PUBLIC]) {
         lines.push_str(&format!("route add {range} dev lo src {OPERATOR}\n"));
     }

@@ -25,6 +25,7 @@ mod iam;
 mod image;
 mod kubernetes;
 mod node;
+mod packages;
 mod proxy;
 mod requirements;
 mod run;

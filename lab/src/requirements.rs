@@ -10,7 +10,7 @@ use crate::state::Lab;
 use crate::{cgroups, run};
 
 /// A command that is needed, and the Debian package that has it.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 13] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -20,6 +20,10 @@ const TOOLS: [(&str, &str); 9] = [
     ("ssh-keygen", "openssh-client"),
     ("ssh", "openssh-client"),
     ("python3", "python3-venv"),
+    ("dpkg-deb", "dpkg"),
+    ("gzip", "gzip"),
+    ("gpg", "gpg"),
+    ("gpg-agent", "gpg-agent"),
 ];
 
 /// Capabilities, by their number, without which no node boots.

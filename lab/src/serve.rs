@@ -13,7 +13,7 @@ use crate::node::{Nodes, lock};
 use crate::proxy::Proxy;
 use crate::state::Lab;
 use crate::world::World;
-use crate::{cgroups, control, dns, emulator, hub};
+use crate::{cgroups, control, dns, emulator, hub, packages};
 
 /// What the parts of the supervisor share.
 pub struct Hub {
@@ -96,6 +96,7 @@ pub fn run(lab: Lab) -> Result<()> {
             looking: tokio::sync::Mutex::default(),
             lab,
         });
+        packages::serve(&hub.lab).await?;
         hub.follow().await?;
         dns::serve(hub.clone()).await?;
         crate::proxy::serve(hub.clone()).await?;

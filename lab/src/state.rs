@@ -72,6 +72,16 @@ impl Lab {
         self.run().join("kubernetes")
     }
 
+    /// The apt repositories, as they are served.
+    pub fn packages(&self) -> PathBuf {
+        self.dir.join("packages")
+    }
+
+    /// The fingerprint of the key that signs the apt repository.
+    pub fn packages_key(&self) -> PathBuf {
+        self.run().join("apt-key-fingerprint")
+    }
+
     pub fn calls(&self) -> PathBuf {
         self.dir.join("calls.jsonl")
     }

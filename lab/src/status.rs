@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Output;
 use crate::http::{self, CONTROL};
+use crate::packages;
 use crate::state::Lab;
 
 /// Exit code 1 says that the lab is not up.
@@ -23,11 +24,25 @@ pub fn run(lab: &Lab, output: Output) -> Result<ExitCode> {
     let answer = http::block_on(http::json(CONTROL, Method::GET, "/status", &Value::Null))?;
     let empty = Vec::new();
     let nodes = answer["nodes"].as_array().unwrap_or(&empty);
+    let key = std::fs::read_to_string(lab.packages_key()).ok();
+    let packages = key.map(|key| json!({"mirror": packages::mirror(), "signing_key": key.trim()}));
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&json!({"up": true, "nodes": nodes}))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({"up": true, "nodes": nodes, "refused": answer["refused"], "packages": packages})
+            )?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("up ({}), {} nodes", lab.dir.display(), nodes.len());
+    if let Some(packages) = &packages {
+        println!(
+            "apt repository {}, signing key {}",
+            packages["mirror"].as_str().unwrap_or("-"),
+            packages["signing_key"].as_str().unwrap_or("-")
+        );
+    }
     let rows = nodes.iter().map(|node| {
         let text = |key: &str| node[key].as_str().unwrap_or("-").to_owned();
         let phase = if node["cut"] == true { format!("{}, cut", text("phase")) } else { text("phase") };
@@ -38,6 +53,9 @@ pub fn run(lab: &Lab, output: Output) -> Result<ExitCode> {
     let heads = ["INSTANCE", "NAME", "PRIVATE", "PUBLIC", "USER", "NODE", "SSH", "BOOT"].map(str::to_owned);
     if !nodes.is_empty() {
         print_table(&std::iter::once(heads).chain(rows).collect::<Vec<_>>());
+    }
+    for (instance, reason) in answer["refused"].as_object().into_iter().flatten() {
+        println!("{instance} has no node: {}", reason.as_str().unwrap_or("-"));
     }
     Ok(ExitCode::SUCCESS)
 }

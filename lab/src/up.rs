@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::emulator::{BUCKET, ZONE};
 use crate::http::{self, CONTROL};
 use crate::state::Lab;
-use crate::{bundle, cache, down, hub, kubernetes, requirements, run, sysctl};
+use crate::{bundle, cache, down, hub, kubernetes, packages, requirements, run, sysctl};
 
 /// The name of the lab's control groups; the only thing of a lab that is named outside of its namespaces.
 pub fn group_name(lab: &Lab) -> String {
@@ -51,6 +51,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
 /// From now on there is a bundle, and new nodes have this version's images as if the machine image had them.
 fn provide(lab: &Lab, version: &str) -> Result<()> {
     bundle::run(lab, version, false)?;
+    packages::provide(lab, &kubernetes::assemble(lab, version)?)?;
     fs::write(lab.kubernetes(), version)?;
     eprintln!("new nodes have the images of Kubernetes {version}");
     let disk = rustix::fs::statvfs(&lab.dir)?;

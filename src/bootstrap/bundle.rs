@@ -99,6 +99,12 @@ impl Bundle {
         wanted.iter().filter_map(path).filter_map(describe).flatten().collect()
     }
 
+    /// Names of the images in the archives among `wanted`, as far as these say them.
+    pub fn image_names(&self, wanted: &[String]) -> BTreeSet<&str> {
+        let archives = wanted.iter().filter_map(|line| self.images.get(line.split_once("  ")?.1));
+        archives.flatten().flat_map(|image| &image.names).map(String::as_str).collect()
+    }
+
     /// Lines of `wanted` whose images the machine's container runtime has already: an AMI may bring them.
     pub fn present(&self, wanted: &[String], images: &BTreeSet<String>) -> BTreeSet<String> {
         let is_there = |image: &Image| images.contains(&image.config) && image.names.iter().all(|name| images.contains(name));

@@ -13,6 +13,12 @@ const SYMPTOMS: &[(&[&str], &str)] = &[
     (&["could not get lock"], "another program holds apt's lock (cloud-init or unattended-upgrades)"),
     (&["dpkg was interrupted"], "an earlier package installation was cut off; `dpkg --configure -a` on the node finishes it"),
     (&["expkeysig"], "the key that signs the package repository has expired"),
+    (&["the key that signs", "has expired"], "the key that signs the package repository has expired"),
+    (
+        &["the package repository", "gives no release.key"],
+        "there is no package repository of this Kubernetes minor at that address",
+    ),
+    (&["has no kube", "; it has"], "the package repository does not have this version of Kubernetes"),
     (&["fingerprint", "pinned is"], "the package repository is signed by another key than the pinned one"),
     (&["differs from the bundle's checksums"], "the upload was damaged or cut off"),
     (&["cannot be downloaded; machines without a way out"], "the machine has no way to the address of a release"),

@@ -90,8 +90,9 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                     let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
                     let images: String = bundle.recognisable(&wanted).concat();
                     let install = body("bundle", json!({"sums": sums, "images": images}))?;
+                    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
                     list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
-                    list.add("images", 15 * MINUTE, Work::Unit(body("images", json!({}))? + &format!("# {}\n", digest(&sums))));
+                    list.add("images", 15 * MINUTE, Work::Unit(pinned + &format!("# {}\n", digest(&sums))));
                 }
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }

@@ -31,6 +31,11 @@ impl Release {
         self.dir.join("images")
     }
 
+    /// The files of the apt repository's packages.
+    pub fn packages(&self) -> PathBuf {
+        self.dir.join("packages")
+    }
+
     /// Manifests as their projects release them.
     pub fn manifests(&self) -> PathBuf {
         self.dir.join("manifests")

@@ -123,6 +123,13 @@ impl Nodes {
         }
     }
 
+    /// Instances of the world for which there is no node, and why.
+    pub fn refused(&self, world: &World) -> BTreeMap<String, String> {
+        let mut refused = lock(&self.refused);
+        refused.retain(|id, _| world.instances.iter().any(|instance| instance.id == *id && instance.state != "terminated"));
+        refused.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
     fn refuse(&self, id: &str, reason: &str) {
         if lock(&self.refused).insert(id.to_owned(), reason.to_owned()).as_deref() != Some(reason) {
             tracing::error!("{id}: no node is made: {reason}");
