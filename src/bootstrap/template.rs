@@ -54,6 +54,7 @@ embedded!(
     "steps/poll.sh.j2",
     "steps/prelude.sh.j2",
     "steps/unit.sh.j2",
+    "steps/look.sh.j2",
     "steps/pull.sh.j2",
     "steps/node.sh.j2",
     "steps/no-files.sh.j2",
@@ -63,6 +64,7 @@ embedded!(
     "steps/swap.sh.j2",
     "steps/time.sh.j2",
     "steps/token.sh.j2",
+    "steps/vitals.sh.j2",
     "user-data.yaml.j2",
 );
 
