@@ -37,6 +37,7 @@ embedded!(
     "steps/cni.sh.j2",
     "steps/container-runtime.sh.j2",
     "steps/diagnose.sh.j2",
+    "steps/dns.sh.j2",
     "steps/drain.sh.j2",
     "steps/forget.sh.j2",
     "steps/endpoint.sh.j2",
