@@ -5,6 +5,8 @@ mod cause;
 mod clean;
 pub mod cni;
 pub mod console;
+#[cfg(test)]
+mod dns_tests;
 pub mod facts;
 mod failure;
 pub mod fake;
