@@ -111,12 +111,12 @@ fn kubelet(site: &Site<'_>) {
     site.works();
 
     let config = "/var/lib/kubelet/config.yaml";
-    site.worker.sh(&format!("cp -p {config} /root/ && echo 'nonsense: [' >{config} && systemctl restart kubelet"));
+    site.worker.sh(&format!("cp -p {config} /var/tmp/ && echo 'nonsense: [' >{config} && systemctl restart kubelet"));
     let next = site.says("the kubelet crashes");
     assert!(next.contains("journalctl --unit=kubelet"), "{next}");
     let first = site.validation()["problems"][0]["what"].as_str().unwrap_or_default().to_owned();
     assert!(first.contains("kubelet config file") || first.contains(config), "its own last words: {first}");
-    site.worker.sh(&format!("cp -p /root/config.yaml {config} && systemctl restart kubelet"));
+    site.worker.sh(&format!("cp -p /var/tmp/config.yaml {config} && systemctl restart kubelet"));
     site.works();
 }
 
@@ -126,7 +126,7 @@ fn runtime_and_network(site: &Site<'_>) {
     site.type_in(&next);
     site.works();
 
-    site.worker.sh(&format!("mv {CNI}/*.conflist /root/ && systemctl restart containerd"));
+    site.worker.sh(&format!("mv {CNI}/*.conflist /var/tmp/ && systemctl restart containerd"));
     let next = site.says(&format!("{CNI} is empty"));
     site.type_in(&next);
     site.works();
@@ -159,9 +159,9 @@ fn etcd(site: &Site<'_>) {
     site.works();
 
     let manifest = "/etc/kubernetes/manifests/etcd.yaml";
-    site.control_plane.sh(&format!("mv {manifest} /root/"));
+    site.control_plane.sh(&format!("mv {manifest} /var/tmp/"));
     site.says("the API server of control-plane-us-east-1a-1 does not answer: etcd does not run");
-    site.control_plane.sh(&format!("mv /root/etcd.yaml {manifest}"));
+    site.control_plane.sh(&format!("mv /var/tmp/etcd.yaml {manifest}"));
     site.works();
 }
 
