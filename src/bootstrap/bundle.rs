@@ -88,6 +88,16 @@ impl Bundle {
         Ok(Self { root: root.into(), files, images })
     }
 
+    /// A program that is for another kind of machine than `arch` (as `uname -m` says it), and for which.
+    pub fn foreign(&self, arch: &str) -> io::Result<Option<(&str, &'static str)>> {
+        for file in self.files.iter().filter(|file| file.path.starts_with("bin/") || file.path.starts_with("cni/")) {
+            if let Some(other) = machine_of(&self.root.join(&file.path))?.filter(|other| *other != arch) {
+                return Ok(Some((&file.path, other)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Lines `PATH CONFIG NAME...` of the archives among `wanted` whose images can be recognised on a machine.
     pub fn recognisable(&self, wanted: &[String]) -> Vec<String> {
         let path = |line: &String| line.split_once("  ").map(|(_, path)| path.to_owned());
@@ -182,6 +192,19 @@ fn image(part: &serde_json::Value) -> Option<Image> {
     is_sum.then(|| Image { config: format!("sha256:{config}"), names })
 }
 
+/// The kind of machine that an ELF program is for, in `uname -m`'s words; nothing for a script.
+fn machine_of(path: &Path) -> io::Result<Option<&'static str>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(20).read_to_end(&mut head)?;
+    // ELF specification: the class is byte 4, the byte order byte 5, `e_machine` bytes 18 and 19.
+    Ok(match head.as_slice() {
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 0x3e, 0] => Some("x86_64"),
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 0xb7, 0] => Some("aarch64"),
+        [0x7f, b'E', b'L', b'F', ..] => Some("another kind of machine"),
+        _ => None,
+    })
+}
+
 fn sum_of(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     // Not the `sha2` crate: bundles are large, and without optimisation it takes seconds.
@@ -265,6 +288,20 @@ mod tests {
         for lacking in [&[config.as_str(), "r/etcd:1"][..], &["r/etcd:1", "r/etcd:latest"], &[]] {
             assert_eq!(bundle.present(&wanted, &set(lacking)), BTreeSet::new(), "{lacking:?}");
         }
+    }
+
+    #[test]
+    fn a_program_for_another_kind_of_machine_is_found() {
+        let (folder, bundle) = bundle("[]");
+        assert_eq!(bundle.foreign("x86_64").unwrap(), None, "scripts are for every machine");
+        let elf = |machine: u8| [&b"\x7fELF\x02\x01"[..], &[0; 12], &[machine, 0, 9, 9]].concat();
+        for (machine, x86, arm) in [(0x3e, None, Some("x86_64")), (0xb7, Some("aarch64"), None)] {
+            std::fs::write(folder.path().join("bin/kubelet"), elf(machine)).unwrap();
+            assert_eq!(bundle.foreign("x86_64").unwrap(), x86.map(|other| ("bin/kubelet", other)));
+            assert_eq!(bundle.foreign("aarch64").unwrap(), arm.map(|other| ("bin/kubelet", other)));
+        }
+        std::fs::write(folder.path().join("bin/kubelet"), elf(0xf3)).unwrap();
+        assert!(bundle.foreign("x86_64").unwrap().is_some());
     }
 
     #[test]

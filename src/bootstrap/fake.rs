@@ -22,6 +22,7 @@ struct Inner {
     tasks: Vec<Asked>,
     faults: BTreeMap<(NodeTask, String), Vec<NodeError>>,
     durations: BTreeMap<NodeTask, Duration>,
+    answers: Vec<(Query, String, Result<String, String>)>,
     working: usize,
     most_at_once: usize,
 }
@@ -54,20 +55,14 @@ impl FakeNodes {
 
     /// As [`FakeNodes::fail`], with an error made up.
     pub fn fail_at(&self, task: NodeTask, slot: &str, step: &str, cause: &str) {
-        let error = NodeError {
-            slot: slot.into(),
-            address: String::new(),
-            step: step.into(),
-            command: Some(format!("{step} --fake")),
-            exit: Some(1),
-            stderr: vec![format!("error: {cause}")],
-            log: Vec::new(),
-            cause: cause.into(),
-            left: "the machine is up".into(),
-            retryable: false,
-            seconds: 1,
-        };
-        self.fail(task, slot, error);
+        self.fail(task, slot, made_up(slot, step, cause));
+    }
+
+    /// What a slot answers to a question from now on; an error is why it does not.
+    pub fn answer(&self, query: Query, slot: &str, said: Result<&str, &str>) {
+        let mut inner = self.lock();
+        inner.answers.retain(|(other, of, _)| (*other, of.as_str()) != (query, slot));
+        inner.answers.push((query, slot.into(), said.map(Into::into).map_err(Into::into)));
     }
 
     /// How long each task of this kind takes.
@@ -95,11 +90,30 @@ impl FakeNodes {
     }
 }
 
+fn made_up(slot: &str, step: &str, cause: &str) -> NodeError {
+    NodeError {
+        slot: slot.into(),
+        address: String::new(),
+        step: step.into(),
+        command: Some(format!("{step} --fake")),
+        exit: Some(1),
+        stderr: vec![format!("error: {cause}")],
+        log: Vec::new(),
+        cause: cause.into(),
+        left: "the machine is up".into(),
+        retryable: false,
+        seconds: 1,
+    }
+}
+
 #[async_trait]
 impl Nodes for FakeNodes {
     /// Every control plane answers, and every machine that joined is a Ready node.
-    async fn ask(&self, query: Query, _slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
+    async fn ask(&self, query: Query, slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
         let inner = self.lock();
+        if let Some((.., said)) = inner.answers.iter().find(|(other, of, _)| (*other, of.as_str()) == (query, slot)) {
+            return said.clone().map_err(|cause| made_up(slot, "ask", &cause));
+        }
         let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
         let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task) && asked.succeeded == Some(true));
         let nodes: Vec<_> = joined
@@ -114,6 +128,7 @@ impl Nodes for FakeNodes {
             Query::Readyz => "ok".into(),
             Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
             Query::Pods => serde_json::json!({ "items": [] }).to_string(),
+            Query::Vitals | Query::Look => String::new(),
         })
     }
 

@@ -5,6 +5,8 @@ mod cause;
 mod clean;
 pub mod cni;
 pub mod console;
+#[cfg(test)]
+mod dns_tests;
 pub mod facts;
 mod failure;
 pub mod fake;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::cluster::{Cluster, InstanceGroup, Marks};
+use crate::cluster::{Cluster, InstanceGroup, Marks, Role, SshAddress};
 pub use crate::plan::NodeTask;
 use crate::secret::Secret;
 
@@ -84,6 +86,26 @@ pub struct Fleet {
 impl Fleet {
     pub fn group_of(&self, machine: &Machine) -> Option<&InstanceGroup> {
         self.cluster.group(&machine.group)
+    }
+
+    /// What a person types to get to a machine: `ssh admin@198.51.100.7`, through the bastion where there is one.
+    pub fn ssh(&self, machine: &Machine) -> String {
+        let ssh = &self.cluster.ssh;
+        let role = |machine: &Machine| self.group_of(machine).map(|group| group.role);
+        let jump =
+            self.machines.values().find(|other| role(other) == Some(Role::Bastion) && role(machine) != Some(Role::Bastion));
+        let login = |machine: &Machine, private: bool| {
+            let address = match &machine.public_address {
+                Some(address) if !private && ssh.address == SshAddress::Public => address,
+                _ => &machine.private_address,
+            };
+            let user = self.group_of(machine).map(|group| self.cluster.login_user(group)).unwrap_or_default();
+            format!("{user}@{address}")
+        };
+        let port = if ssh.port == 22 { String::new() } else { format!("-p {} ", ssh.port) };
+        let through =
+            jump.map(|jump| format!("-J {}:{} ", login(jump, false), ssh.port).replace(":22 ", " ")).unwrap_or_default();
+        format!("ssh {port}{through}{}", login(machine, jump.is_some()))
     }
 }
 

@@ -14,7 +14,8 @@ use super::inspect::Query;
 use super::kubeadm::Place;
 use super::line::{Line, ROOT};
 use super::run::Run;
-use super::ssh::{Known, Limits, Login, SshError, Target};
+use super::ssh::{Known, Limits, Login, SshError, Stdin, Target};
+use super::template::render;
 use super::{Consoles, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::{Clock, Ids};
 use crate::cluster::{HostKeys, Packages, Role, SshAddress, SshAuth};
@@ -168,9 +169,18 @@ impl SshNodes {
 
     async fn question(&self, query: Query, machine: &Machine, fleet: &Fleet) -> Result<String, Failure> {
         let line = self.line(fleet, machine, &silent()).await?;
-        // A machine that is down is an answer too: nobody waits for it to boot here.
-        line.try_open().await?;
-        let output = line.script(ROOT, question(query), QUESTION_LIMIT, &|_| {}).await?;
+        let script = question(query).map_err(Failure::plain)?;
+        let mut attempt = 0;
+        let output = loop {
+            // A machine that is down is an answer too: nobody waits for it to boot here.
+            line.try_open().await?;
+            attempt += 1;
+            match line.call(ROOT, Stdin::Bytes(script.clone().into_bytes()), QUESTION_LIMIT, &|_| {}).await {
+                // A connection of an earlier look may have died since.
+                Err(SshError::Lost { .. }) if attempt < 2 => {}
+                other => break other?,
+            }
+        };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status == Some(0) {
             return Ok(text);
@@ -248,15 +258,18 @@ impl SshNodes {
     }
 }
 
-const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+const QUESTION_LIMIT: Duration = Duration::from_secs(120);
 
 /// `admin.conf` names the endpoint that the control plane maps to itself, so each one answers for its own API server.
-fn question(query: Query) -> &'static str {
-    match query {
+fn question(query: Query) -> Result<String, String> {
+    let fixed = match query {
         Query::Readyz => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=10s get --raw=/readyz",
         Query::Nodes => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get nodes -o json",
         Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
-    }
+        Query::Vitals => return render("steps/vitals.sh.j2", serde_json::json!({})),
+        Query::Look => return render("steps/look.sh.j2", serde_json::json!({})),
+    };
+    Ok(fixed.to_owned())
 }
 
 #[async_trait]

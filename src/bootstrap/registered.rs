@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::run::Run;
+use super::inspect::{Cause, Look};
+use super::line::ROOT;
+use super::run::{Run, SHORT};
 use super::steps::Step;
 use super::{NodeEvent, cause, clean};
 
@@ -15,6 +17,8 @@ impl Run<'_> {
         let body = self.part("node", json!({"node": self.place.machine.instance}))?;
         let deadline = self.after(step.limit);
         let mut pause = Duration::from_millis(200);
+        let mut next_look = self.after(BETWEEN_LOOKS);
+        let mut restarts = None;
         loop {
             let state = match self.on_control_plane(step, &body).await {
                 Ok(json) => NodeState::read(&json),
@@ -26,17 +30,23 @@ impl Run<'_> {
             if state.registered && (state.ready || !ready) {
                 return Ok(());
             }
-            if self.clock.now() > deadline {
-                let log = match self.line {
-                    Some(line) => self.logs(line).await,
-                    None => Vec::new(),
-                };
-                let what = if state.registered { "the Node is registered but not Ready" } else { "the Node does not register" };
-                let cause = cause::guess(&log).unwrap_or(state.why);
-                return Err(Failure {
-                    log,
-                    ..Failure::at(step.name, format!("{what} after {} minutes: {cause}", step.limit.as_secs() / 60))
-                });
+            let what = if state.registered { "the Node is registered but not Ready" } else { "the Node does not register" };
+            let late = self.clock.now() > deadline;
+            if late || self.clock.now() > next_look {
+                let look = self.look().await;
+                // Only what happens while it is waited for counts: a kubelet may restart until its configuration is there.
+                let before = *restarts.get_or_insert(look.kubelet_restarts);
+                if late || look.kubelet_restarts >= before + CRASHES {
+                    let log = match self.line {
+                        Some(line) => self.logs(line).await,
+                        None => Vec::new(),
+                    };
+                    let found = look.crash().filter(|_| !late).or_else(|| look.cause()).map(|Cause { what, .. }| what);
+                    let cause = found.or_else(|| cause::guess(&log)).unwrap_or(state.why);
+                    let after = if late { format!(" after {} minutes", step.limit.as_secs() / 60) } else { String::new() };
+                    return Err(Failure { log, ..Failure::at(step.name, format!("{what}{after}: {cause}")) });
+                }
+                next_look = self.after(BETWEEN_LOOKS);
             }
             (self.events)(NodeEvent::Waiting(
                 if state.registered { "the Node to be Ready" } else { "the Node to register" }.into(),
@@ -45,7 +55,21 @@ impl Run<'_> {
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
+
+    /// What the machine says of its own kubelet; nothing if it cannot be asked.
+    async fn look(&self) -> Look {
+        let (Some(line), Ok(script)) = (self.line, self.part("look", json!({}))) else { return Look::default() };
+        match line.script(ROOT, &script, SHORT, &self.waiting()).await {
+            Ok(output) => Look::parse(&String::from_utf8_lossy(&output.stdout), self.clock.now().as_duration().as_secs_f64()),
+            Err(_) => Look::default(),
+        }
+    }
 }
+
+/// systemd starts a kubelet that ended again after ten seconds.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
+/// Restarts while it is waited for that are no accident any more.
+const CRASHES: u64 = 3;
 
 #[derive(Default)]
 struct NodeState {

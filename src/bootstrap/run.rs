@@ -52,6 +52,7 @@ impl<'a> Run<'a> {
         let done = |facts: &Facts, step: &Step| facts.journal.get(step.name) == Some(&step.hash);
         if task == NodeTask::Prepare && !steps.iter().all(|step| done(&facts, step)) {
             facts = self.settle(facts).await?;
+            self.same_machine(&facts)?;
         }
         let total = steps.len();
         for (index, step) in steps.iter().enumerate() {
@@ -110,6 +111,21 @@ impl<'a> Run<'a> {
         }
         let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.what, problem.fix)).collect();
         Err(Failure::at("facts", list.join("; ")))
+    }
+
+    /// Refuses programs that cannot run on this machine, before anything of them is sent.
+    fn same_machine(&self, facts: &Facts) -> Result<(), Failure> {
+        let Some(bundle) = self.bundle else { return Ok(()) };
+        match bundle.foreign(&facts.arch).map_err(|error| Failure::at("facts", format!("the bundle: {error}")))? {
+            None => Ok(()),
+            Some((program, other)) => {
+                let cause = format!(
+                    "the bundle's {program} is for {other}, the machine is {}: use a bundle for it, or another machine type",
+                    facts.arch
+                );
+                Err(Failure::at("facts", cause))
+            }
+        }
     }
 
     async fn step(&mut self, step: &Step, facts: &Facts) -> Result<(), Failure> {

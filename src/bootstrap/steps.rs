@@ -139,6 +139,11 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
             list.add("ready", 10 * MINUTE, Work::Registered { ready });
+            // kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there. A taint of the group's own
+            // would keep it away from here.
+            if ready && place.group.taints.is_empty() {
+                list.add("dns", 2 * MINUTE, Work::Elsewhere(body("dns", json!({"node": place.machine.instance}))?));
+            }
         }
         NodeTask::Label => list.add("labels", MINUTE, Work::Elsewhere(labels(place)?)),
         NodeTask::Forget => {

@@ -37,6 +37,7 @@ embedded!(
     "steps/cni.sh.j2",
     "steps/container-runtime.sh.j2",
     "steps/diagnose.sh.j2",
+    "steps/dns.sh.j2",
     "steps/drain.sh.j2",
     "steps/forget.sh.j2",
     "steps/endpoint.sh.j2",
@@ -54,6 +55,7 @@ embedded!(
     "steps/poll.sh.j2",
     "steps/prelude.sh.j2",
     "steps/unit.sh.j2",
+    "steps/look.sh.j2",
     "steps/pull.sh.j2",
     "steps/node.sh.j2",
     "steps/no-files.sh.j2",
@@ -63,6 +65,7 @@ embedded!(
     "steps/swap.sh.j2",
     "steps/time.sh.j2",
     "steps/token.sh.j2",
+    "steps/vitals.sh.j2",
     "user-data.yaml.j2",
 );
 

@@ -18,4 +18,4 @@ pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use render::render_files;
 pub use session::{CloudConsoles, Connect, Env, MakeNodes};
 pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
-pub use validate::{NodeRow, Validation, validate};
+pub use validate::{NodeRow, Problem, Validation, validate};

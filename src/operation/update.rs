@@ -11,7 +11,7 @@ use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Record, Sink, World, run};
 use crate::bootstrap::{Pki, user_data};
 use crate::cloud::{Calls, Cloud, Scope};
-use crate::cluster::{Cluster, InstanceGroup, Role};
+use crate::cluster::{Cluster, Cni, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::session::{Env, same_account};
@@ -72,6 +72,8 @@ pub struct Report {
     pub seconds: f64,
     /// Machines that joined, and machines that should.
     pub joined: (usize, usize),
+    /// They are NotReady until the user installs a pod network.
+    pub waits_for_network: bool,
     /// `(phase, seconds)`
     pub phases: Vec<(String, f64)>,
 }
@@ -286,6 +288,7 @@ async fn locked(
     Ok(Report {
         cluster: prepared.cluster.name.clone(),
         joined: joined(&prepared.cluster, &state),
+        waits_for_network: prepared.cluster.network.cni == Cni::None,
         phases: phases(&outcome),
         outcome,
         settled,

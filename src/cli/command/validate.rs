@@ -16,7 +16,7 @@ pub async fn run(session: &Session<'_>, args: ValidateArgs) -> Result<u8, Refusa
     let sink = progress.sink();
     let looked = |validation: &Validation| {
         if let (Some(first), true) = (validation.problems.first(), args.wait.is_some()) {
-            sink(Event::Waiting { action: validation.cluster.clone(), what: first.clone() });
+            sink(Event::Waiting { action: validation.cluster.clone(), what: first.what.clone() });
         }
     };
     let result = validate(&env, name.as_deref(), args.wait, &looked).await;
@@ -27,11 +27,10 @@ pub async fn run(session: &Session<'_>, args: ValidateArgs) -> Result<u8, Refusa
         session.next("Next:", "kubectl get nodes", Some("after kubewright export kubeconfig"));
         return Ok(exit::DONE);
     };
-    let mut trouble = Trouble::new(format!("{} does not work: {first}", validation.cluster));
-    trouble.rows = others.iter().map(|problem| ("also".to_owned(), problem.clone())).collect();
-    if args.wait.is_none() {
-        trouble.next = Some(format!("kubewright validate {} --wait 10m", validation.cluster));
-    }
+    let mut trouble = Trouble::new(format!("{} does not work: {}", validation.cluster, first.what));
+    trouble.rows = others.iter().map(|problem| ("also".to_owned(), problem.what.clone())).collect();
+    let again = || args.wait.is_none().then(|| format!("kubewright validate {} --wait 10m", validation.cluster));
+    trouble.next = first.next.clone().or_else(again);
     session.complain(&Refusal::Trouble(trouble));
     Ok(exit::ERROR)
 }
@@ -44,7 +43,18 @@ fn page(validation: &Validation) -> Page {
     }
     let mut page = if validation.nodes.is_empty() { Page::new(usize::MAX) } else { table.page() };
     if validation.is_valid() {
-        page.line(vec![ink(Ink::Add, format!("{} works: {} Ready.", validation.cluster, count(validation.nodes.len(), "node")))]);
+        page.flow(0, 2, vec![ink(Ink::Add, works(validation))]);
     }
     page
+}
+
+/// What was seen to work, and nothing that could not be asked.
+fn works(validation: &Validation) -> String {
+    let (name, nodes) = (&validation.cluster, count(validation.nodes.len(), "node"));
+    if validation.waits_for_network {
+        return format!("{name}: {nodes} registered, NotReady until you install a pod network (cni = \"none\").");
+    }
+    let etcd = validation.vitals.etcd.as_ref().map(|members| format!(", etcd has {}", count(members.len(), "member")));
+    let dns = validation.vitals.dns.as_ref().map(|_| ", DNS answers");
+    format!("{name} works: {nodes} Ready{}{}.", etcd.unwrap_or_default(), dns.unwrap_or_default())
 }

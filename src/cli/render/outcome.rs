@@ -36,7 +36,14 @@ pub fn applied(report: &Report, width: usize) -> Page {
     }
     let did = format!(" in {}: {}.", in_words(report.seconds), parts.join(", "));
     let (ready, total) = report.joined;
-    let stands = format!("{ready} of {} Ready. {}.", count(total, "node"), calls(report.calls));
+    let nodes = count(total, "node");
+    let stands = match report.waits_for_network {
+        false => format!("{ready} of {nodes} Ready. {}.", calls(report.calls)),
+        true => format!(
+            "{ready} of {nodes} registered, NotReady until you install a pod network (cni = \"none\"). {}.",
+            calls(report.calls)
+        ),
+    };
     if report.outcome.is_complete() {
         page.flow(0, 2, vec![begun, format!("{did} {stands}").into()]);
     } else {

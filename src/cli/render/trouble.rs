@@ -9,6 +9,7 @@ use crate::report::{self, Group, Trouble};
 const LABEL: usize = 10;
 /// Names that are listed before the rest is counted.
 const NAMES: usize = 3;
+const COMMANDS: [&str; 3] = ["aws ", "kubectl ", "ssh "];
 
 pub fn trouble(page: &mut Page, trouble: &Trouble) {
     page.flow(0, 7, vec![ink(Ink::Bad, "error: "), ink(Ink::Strong, &trouble.what)]);
@@ -20,7 +21,11 @@ pub fn trouble(page: &mut Page, trouble: &Trouble) {
         before = label;
     }
     if let Some(next) = &trouble.next {
-        page.labelled(2, LABEL, "next", vec![Span::from(next)]);
+        // A command is there to be copied: it is never broken over two lines.
+        match COMMANDS.iter().any(|program| next.starts_with(program)) {
+            true => page.line(vec![ink(Ink::Faint, format!("  {:<LABEL$}", "next")), Span::from(next)]),
+            false => page.labelled(2, LABEL, "next", vec![Span::from(next)]),
+        }
     }
 }
 

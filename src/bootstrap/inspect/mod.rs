@@ -2,7 +2,13 @@
 
 use serde::Deserialize;
 
-/// A question to an API server, asked with `kubectl` on a control plane.
+mod look;
+mod vitals;
+
+pub use look::{CLOCK_LIMIT, Cause, Look};
+pub use vitals::{AddOn, Dns, Lease, Member, Request, Vitals};
+
+/// A question to a machine, most of them asked with `kubectl` on a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
     /// `get --raw /readyz`, of that machine's own API server.
@@ -10,6 +16,10 @@ pub enum Query {
     Nodes,
     /// Pods of all namespaces.
     Pods,
+    /// What a control plane sees beside those: [`Vitals`].
+    Vitals,
+    /// Asked of any machine, about itself: [`Look`].
+    Look,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -21,6 +31,8 @@ pub struct SeenNode {
     pub version: String,
     /// Cordoned.
     pub unschedulable: bool,
+    /// `DiskPressure` and the like, as the kubelet last told them.
+    pub pressure: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -73,13 +85,15 @@ struct Status {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
     reason: String,
     message: String,
+    /// Of a container that ended.
+    exit_code: i64,
 }
 
 #[derive(Deserialize, Default)]
@@ -93,6 +107,21 @@ struct NodeSystem {
 struct ContainerStatus {
     ready: bool,
     state: std::collections::BTreeMap<String, Condition>,
+    #[serde(rename = "lastState")]
+    last_state: std::collections::BTreeMap<String, Condition>,
+    #[serde(rename = "restartCount")]
+    restarts: u64,
+}
+
+impl ContainerStatus {
+    /// `CrashLoopBackOff (7 restarts; Error, exit code 1)`
+    fn reason(&self) -> Option<String> {
+        let (_, state) = self.state.iter().find(|(kind, _)| *kind != "running")?;
+        let before = self.last_state.get("terminated").or(self.state.get("terminated"));
+        let ended = before.map(|state| format!("; {}, exit code {}", state.reason, state.exit_code)).unwrap_or_default();
+        let again = if self.restarts > 0 { format!(" ({} restarts{ended})", self.restarts) } else { String::new() };
+        (!state.reason.is_empty()).then(|| format!("{}{again}", state.reason))
+    }
 }
 
 /// `kubectl get nodes -o json`
@@ -103,6 +132,8 @@ pub fn nodes(json: &str) -> Result<Vec<SeenNode>, String> {
         .into_iter()
         .map(|item| {
             let ready = item.status.conditions.iter().find(|condition| condition.kind == "Ready");
+            let pressed = |condition: &&Condition| condition.kind.ends_with("Pressure") && condition.status == "True";
+            let pressure = item.status.conditions.iter().filter(pressed).map(|condition| clean(&condition.kind)).collect();
             let is_ready = ready.is_some_and(|condition| condition.status == "True");
             SeenNode {
                 name: clean(&item.metadata.name),
@@ -114,6 +145,7 @@ pub fn nodes(json: &str) -> Result<Vec<SeenNode>, String> {
                 },
                 version: clean(&item.status.node_info.kubelet_version),
                 unschedulable: item.spec.unschedulable,
+                pressure,
             }
         })
         .collect())
@@ -128,13 +160,11 @@ pub fn pods(json: &str) -> Result<Vec<SeenPod>, String> {
         .filter(|item| item.status.phase != "Succeeded")
         .map(|item| {
             let ready = item.status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True");
-            let waiting = item.status.container_statuses.iter().filter(|status| !status.ready).find_map(|status| {
-                status.state.iter().find(|(kind, _)| *kind != "running").map(|(_, state)| state.reason.clone())
-            });
+            let waiting = item.status.container_statuses.iter().filter(|status| !status.ready).find_map(ContainerStatus::reason);
             let reason = if ready {
                 String::new()
             } else {
-                waiting.filter(|reason| !reason.is_empty()).unwrap_or_else(|| {
+                waiting.unwrap_or_else(|| {
                     if item.status.reason.is_empty() { item.status.phase.clone() } else { item.status.reason.clone() }
                 })
             };
