@@ -223,9 +223,10 @@ impl Sheet {
             .set("role", "img")
             .add(Style::new(include_str!("picture.css").trim()))
             .add(Rectangle::new().set("width", "100%").set("height", "100%").set("class", "page"));
-        let behind =
-            |node: &Box<dyn Node>| node.get_attributes().and_then(|all| all.get("class")).is_some_and(|it| *it == "stripe");
-        let (stripes, others): (Vec<_>, Vec<_>) = self.nodes.into_iter().partition(behind);
+        let (stripes, others): (Vec<_>, Vec<_>) = self.nodes.into_iter().partition(|node| {
+            let class = node.get_attributes().and_then(|all| all.get("class"));
+            class.is_some_and(|class| *class == "stripe")
+        });
         for stripe in stripes {
             document.append(stripe);
         }
