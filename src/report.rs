@@ -7,6 +7,11 @@ use crate::cloud::{CloudError, ErrorClass};
 use crate::operation::OperationError;
 use crate::plan::{Action, Verb, Work};
 
+#[cfg(test)]
+mod made_up;
+pub mod picture;
+pub mod timeline;
+
 /// Exit codes of the program, see the table in the design.
 pub mod exit {
     pub const DONE: u8 = 0;

@@ -432,6 +432,32 @@ async fn a_node_that_fails_is_told_and_the_next_run_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeline_is_drawn_of_runs_that_fail_too_and_refused_before_anything_is_touched() {
+    let inside = Inside::new();
+    let file = inside.spec(|text| text);
+    let picture = inside.file("run.svg").display().to_string();
+    let create = |path: &str| ["create", "cluster", "-f", &file, "--yes", "-o", "json", "--timeline", path].map(str::to_owned);
+    for (path, code) in [("/nowhere/run.svg", 1), (inside.home.path().to_str().unwrap(), 1)] {
+        let args = create(path);
+        let ran = inside.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).await.expect(code);
+        assert!(ran.err.contains("cannot be written") && ran.err.contains("nothing was changed"), "{}", ran.err);
+    }
+    let _ = inside.run(&["create", "-f", &file, "--timeline", &picture]).await.expect(64);
+    assert_eq!(inside.cloud.snapshot().lines().filter(|line| line.starts_with("vpc ")).count(), 0);
+    inside.nodes.fail_at(NodeTask::JoinWorker, "nodes-us-east-1b-1", "kubelet", "the cgroup driver differs");
+    let args = create(&picture);
+    let ran = inside.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).await.expect(7);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let bars = value["timeline"]["machines"]["nodes-us-east-1b-1"].as_array().unwrap();
+    let told: Vec<_> = bars.iter().map(|bar| (bar["task"].as_str(), bar["ended"].as_str().unwrap())).collect();
+    assert_eq!(told, [(None, "done"), (Some("prepare"), "done"), (Some("join-worker"), "failed")]);
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(drawn.contains("join nodes-us-east-1b-1") && drawn.contains(", failed"), "{drawn}");
+    let folder: Vec<_> = std::fs::read_dir(inside.home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!folder.iter().any(|name| name.to_string_lossy().contains("timeline-")), "{folder:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_interrupt_finishes_what_is_in_flight_and_two_stop_at_once() {
     for interrupts in [1, 2] {
         let inside = Inside::new();

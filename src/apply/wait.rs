@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::apply::call::elapsed;
 use crate::apply::event::{Event, Failure};
 use crate::apply::world::World;
+use crate::bootstrap::NodeEvent;
 use crate::cloud::{CloudError, ErrorClass, Scope};
 use crate::observed::{Instance, NatGateway};
 use crate::plan::Until;
@@ -72,6 +73,16 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
         (world.events)(Event::Waiting { action: action.to_owned(), what });
         world.clock.wait(BETWEEN_READS).await;
     }
+}
+
+/// A place among the nodes that are worked on at once.
+pub async fn turn<'a>(world: &World, places: &'a Semaphore, slot: &str) -> Result<SemaphorePermit<'a>, Failure> {
+    if let Ok(place) = places.try_acquire() {
+        return Ok(place);
+    }
+    let event = NodeEvent::Waiting(format!("its turn: no more than {} nodes at once", world.node_limit));
+    (world.events)(Event::Node { slot: slot.to_owned(), event });
+    places.acquire().await.map_err(|_| Failure::Defect("the run is over".into()))
 }
 
 enum Looked {

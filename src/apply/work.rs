@@ -295,7 +295,7 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
 async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
     let world = &shared.world;
     let fleet = Arc::new(fleet(shared, slot, gone).await?);
-    let _permit = shared.node_permits.acquire().await.map_err(|_| Failure::Defect("the run is over".into()))?;
+    let _permit = wait::turn(world, &shared.node_permits, slot).await?;
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
     let events = {
         let (world, slot) = (Arc::clone(world), slot.to_owned());

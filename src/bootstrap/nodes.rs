@@ -1,6 +1,7 @@
 //! The real [`Nodes`]: finds out how to reach a machine, and runs a task's steps on it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ use crate::secret::Secret;
 /// Connections at once through one bastion, for workers and again for control planes: a worker that holds one waits for a control plane's,
 /// so that sharing them could end in a deadlock.
 const THROUGH_BASTION: usize = 8;
+/// Connections to a control plane that is asked on behalf of others: each carries one call at a time, and every join asks for a token, labels
+/// and the Node's state. Through a bastion there is one, so that its permits cannot be used up by those who ask.
+const TO_CONTROL_PLANE: usize = 4;
 
 /// Carries tasks out over SSH. One value serves one run of kubewright; connections are kept between tasks.
 pub struct SshNodes {
@@ -34,10 +38,12 @@ pub struct SshNodes {
     passphrase: Option<Secret>,
     /// Owner of the nodes' fences.
     run: String,
-    lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    lines: Mutex<BTreeMap<(String, usize), Arc<Line>>>,
     host_keys: Mutex<BTreeMap<String, Vec<String>>>,
     learning: tokio::sync::Mutex<()>,
     permits: [Arc<Semaphore>; 2],
+    /// Counts the tasks that ask a control plane.
+    asked: AtomicUsize,
     bundle: OnceCell<Arc<Bundle>>,
 }
 
@@ -56,6 +62,7 @@ impl SshNodes {
             host_keys: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
             permits: [Arc::new(Semaphore::new(THROUGH_BASTION)), Arc::new(Semaphore::new(THROUGH_BASTION))],
+            asked: AtomicUsize::new(0),
             bundle: OnceCell::new(),
         }
     }
@@ -67,7 +74,12 @@ impl SshNodes {
 
     /// The line to a machine; learns its host keys first where they are not known.
     async fn line(&self, fleet: &Fleet, machine: &Machine, events: &Events) -> Result<Arc<Line>, Failure> {
-        if let Some(line) = locked(&self.lines).get(&machine.instance) {
+        self.nth_line(fleet, machine, events, 0).await
+    }
+
+    async fn nth_line(&self, fleet: &Fleet, machine: &Machine, events: &Events, nth: usize) -> Result<Arc<Line>, Failure> {
+        let place = (machine.instance.clone(), nth);
+        if let Some(line) = locked(&self.lines).get(&place) {
             return Ok(line.clone());
         }
         let group = fleet.group_of(machine).ok_or_else(|| Failure::plain(format!("no instance group `{}`", machine.group)))?;
@@ -93,7 +105,7 @@ impl SshNodes {
             locked(&self.host_keys).insert(machine.instance.clone(), vec![key.clone()]);
             events(NodeEvent::HostKeys(vec![key]));
         }
-        Ok(locked(&self.lines).entry(machine.instance.clone()).or_insert(line).clone())
+        Ok(locked(&self.lines).entry(place).or_insert(line).clone())
     }
 
     async fn target(
@@ -196,15 +208,19 @@ impl SshNodes {
         let [first, rest @ ..] = others.as_slice() else {
             return Err(Failure::plain("no control plane is ready, so nobody can be asked".into()));
         };
+        let nth = match fleet.cluster.has_bastion() {
+            true => 0,
+            false => self.asked.fetch_add(1, Ordering::Relaxed) % TO_CONTROL_PLANE,
+        };
         if !rest.is_empty() {
             for other in &others {
-                let line = self.line(fleet, other, &silent()).await?;
+                let line = self.nth_line(fleet, other, &silent(), nth).await?;
                 if line.try_open().await.is_ok() {
                     return Ok((other, line));
                 }
             }
         }
-        Ok((first, self.line(fleet, first, &silent()).await?))
+        Ok((first, self.nth_line(fleet, first, &silent(), nth).await?))
     }
 
     async fn attempt(&self, task: NodeTask, machine: &Machine, fleet: &Fleet, events: &Events) -> Result<(), Failure> {

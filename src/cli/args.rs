@@ -138,7 +138,7 @@ pub struct UpdateArgs {
     pub apply: ApplyArgs,
 }
 
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
     /// Apply the plan
     #[arg(short, long)]
@@ -146,6 +146,9 @@ pub struct ApplyArgs {
     /// Exit with 2 where a dry run finds changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Draw where the time went, also of a run that fails
+    #[arg(long, value_name = "FILE.svg", requires = "yes")]
+    pub timeline: Option<PathBuf>,
 }
 
 /// Delete a cluster, in dependency order, and prove that nothing is left

@@ -17,7 +17,7 @@ use crate::observed::{Account, Observed};
 use crate::operation::session::{Env, same_account};
 use crate::operation::{OperationError, changed, delegation};
 use crate::plan::found::objects;
-use crate::plan::{Input, Plan, images, plan};
+use crate::plan::{Input, PHASES, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
 use crate::store::{ClusterStore, Held, Lock, Recorder};
@@ -433,23 +433,10 @@ pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {
 
 /// How long each part of the run took, from its first start to its last end.
 fn phases(outcome: &Outcome) -> Vec<(String, f64)> {
-    use crate::desired::ResourceId;
-    use crate::plan::{NodeTask, Verb, Work};
-    let class = |action: &crate::plan::Action| match (&action.work, &action.resource) {
-        (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
-        (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
-        (Work::Node { task: NodeTask::JoinWorker, .. }, _) => "join nodes",
-        (Work::Node { task: NodeTask::Label, .. }, _) => "labels",
-        (Work::Node { .. }, _) => "drain nodes",
-        (Work::Calls(_), ResourceId::Instance(_)) => "instances",
-        (Work::Calls(_), ResourceId::Records) if action.verb == Verb::Update => "control plane",
-        (Work::Calls(_), _) => "network and firewall",
-    };
-    let order = ["network and firewall", "instances", "prepare machines", "control plane", "join nodes", "labels", "drain nodes"];
-    order
+    PHASES
         .into_iter()
         .filter_map(|name| {
-            let of = outcome.done.iter().filter(|done| class(&done.action) == name);
+            let of = outcome.done.iter().filter(|done| done.action.phase() == name);
             let begun = of.clone().map(|done| done.started).fold(f64::INFINITY, f64::min);
             let ended = of.map(|done| done.started + done.seconds).fold(0.0, f64::max);
             begun.is_finite().then(|| (name.to_owned(), ended - begun))

@@ -187,7 +187,25 @@ impl Plan {
     }
 }
 
+/// Parts of a run, in the order in which people read them.
+pub const PHASES: [&str; 7] =
+    ["network and firewall", "instances", "prepare machines", "control plane", "join nodes", "labels", "drain nodes"];
+
 impl Action {
+    /// The one of [`PHASES`] that this belongs to.
+    pub fn phase(&self) -> &'static str {
+        match (&self.work, &self.resource) {
+            (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
+            (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
+            (Work::Node { task: NodeTask::JoinWorker, .. }, _) => "join nodes",
+            (Work::Node { task: NodeTask::Label, .. }, _) => "labels",
+            (Work::Node { .. }, _) => "drain nodes",
+            (Work::Calls(_), ResourceId::Instance(_)) => "instances",
+            (Work::Calls(_), ResourceId::Records) if self.verb == Verb::Update => "control plane",
+            (Work::Calls(_), _) => "network and firewall",
+        }
+    }
+
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         let calls = match &self.work {
             Work::Calls(calls) => calls.as_slice(),

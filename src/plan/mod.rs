@@ -14,7 +14,7 @@ mod nodes;
 pub mod planner;
 pub mod task;
 
-pub use action::{Action, Behind, Call, GroupSummary, Plan, Problem, Totals, Until, Verb, Work};
+pub use action::{Action, Behind, Call, GroupSummary, PHASES, Plan, Problem, Totals, Until, Verb, Work};
 pub use change::{Change, Changed, RecordChange, RecordVerb, Ref, RunInstance, Tags};
 pub use deletion::delete;
 pub use firewall::words as rule_words;

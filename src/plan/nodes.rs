@@ -121,7 +121,9 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     let control_planes = planner.control_planes();
     let joined = |planner: &Planner<'_>, machine: &Machine| planner.phase(machine) >= NodePhase::Joined;
     let mut ready: Vec<&Machine> = control_planes.iter().copied().filter(|machine| joined(planner, machine)).collect();
-    let mut previous: Option<String> = None;
+    // Nobody joins through a name: a control plane joins by the address of one that serves, so that only the publications wait for each
+    // other, each naming those before it as well.
+    let (mut previous, mut published): (Option<String>, Option<String>) = (None, None);
     for machine in control_planes {
         if joined(planner, machine) {
             continue;
@@ -132,7 +134,9 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
         after.extend(previous.take());
         planner.add(task(kind, slot, after));
         ready.push(machine);
-        previous = Some(dns::publish(planner, &ready, vec![task_id(kind, slot)], format!("{slot} serves the API")));
+        previous = Some(task_id(kind, slot));
+        let after = previous.iter().cloned().chain(published.take()).collect();
+        published = Some(dns::publish(planner, &ready, after, format!("{slot} serves the API")));
     }
     // The first publication is enough for workers; later control planes join beside them.
     let first_published =

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{ApplyArgs, CreateArgs, UpdateArgs, cluster_in};
+use crate::cli::command::recording::Recording;
 use crate::cli::progress::Progress;
 use crate::cli::render::plan::PlanView;
 use crate::cli::render::{json, outcome};
@@ -44,7 +45,11 @@ pub async fn update(session: &Session<'_>, args: UpdateArgs) -> Result<u8, Refus
 
 async fn run(session: &Session<'_>, request: UpdateRequest, args: ApplyArgs, command: &str) -> Result<u8, Refusal> {
     let env = session.env().await?;
-    if args.yes { apply(session, &env, &request, command).await } else { dry_run(session, &env, &request, args, command).await }
+    if args.yes {
+        apply(session, &env, &request, &args, command).await
+    } else {
+        dry_run(session, &env, &request, args, command).await
+    }
 }
 
 async fn dry_run(
@@ -90,7 +95,14 @@ fn page(session: &Session<'_>, prepared: &Prepared) -> Page {
     page
 }
 
-async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, command: &str) -> Result<u8, Refusal> {
+async fn apply(
+    session: &Session<'_>,
+    env: &Env,
+    request: &UpdateRequest,
+    args: &ApplyArgs,
+    command: &str,
+) -> Result<u8, Refusal> {
+    let recording = Recording::begin(session.outside.clock(), args.timeline.as_deref())?;
     let progress = Progress::begin(&session.ui, session.outside.clock());
     let stop = CancellationToken::new();
     let planned = Mutex::new(None);
@@ -102,9 +114,10 @@ async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, comman
             *planned = Some((prepared.plan.clone(), prepared.location.clone(), prepared.calls.reads));
         }
     };
-    let work = apply_update(env, request, progress.sink(), stop.clone(), &on_plan);
+    let work = apply_update(env, request, recording.sink(progress.sink()), stop.clone(), &on_plan);
     let done = session.interruptible(&progress, &stop, work).await;
     progress.end();
+    let timeline = recording.end(session, &name(request));
     let planned = planned.into_inner().unwrap_or_default();
     let again =
         format!("kubewright update {} --yes", planned.as_ref().map_or_else(|| name(request), |(plan, ..)| plan.cluster.clone()));
@@ -118,7 +131,9 @@ async fn apply(session: &Session<'_>, env: &Env, request: &UpdateRequest, comman
         session.ui.status(&failures);
     }
     let plan = planned.map(|(plan, location, reads)| json::plan(&plan, &location, reads));
-    session.show(&serde_json::json!({ "plan": plan, "report": json::applied(&report) }), || outcome::applied(&report, width))?;
+    session.show(&serde_json::json!({ "plan": plan, "report": json::applied(&report), "timeline": timeline }), || {
+        outcome::applied(&report, width)
+    })?;
     next(session, &report, &again, command);
     Ok(report::exit_code(&report.outcome))
 }

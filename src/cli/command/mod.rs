@@ -5,6 +5,7 @@ pub mod delete;
 pub mod export;
 pub mod get;
 pub mod lock;
+pub mod recording;
 pub mod render;
 pub mod validate;
 pub mod version;
