@@ -49,6 +49,9 @@ fn placeholder(word: &str, before: &str) -> Option<&'static str> {
     if is_time(word) {
         return Some("TIME");
     }
+    if is_age(word) {
+        return Some("AGE");
+    }
     if word.split('.').count() == 4 && word.split('.').all(digits) {
         return Some("ADDRESS");
     }
@@ -70,8 +73,16 @@ fn placeholder(word: &str, before: &str) -> Option<&'static str> {
         "i" | "vpc" | "subnet" | "sg" | "igw" | "rtb" | "key" | "ami" | "nat" | "eipalloc" if is_hex(end) => Some("ID"),
         _ if name.starts_with("debian-") || name.starts_with("ubuntu") => Some("IMAGE"),
         _ if end.len() == 8 && is_hex(end) => Some("KEY"),
+        "web" if end.len() == 5 => Some("POD"),
         _ => None,
     }
+}
+
+/// kubectl's `74s` and `2m3s`.
+fn is_age(word: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(rest) = word.strip_suffix('s') else { return word.strip_suffix('m').is_some_and(number) };
+    rest.split_once('m').map_or_else(|| number(rest), |(minutes, seconds)| number(minutes) && number(seconds))
 }
 
 /// `2026-11-21T12:42:46Z`
@@ -117,6 +128,9 @@ pub fn check() {
     assert_eq!(words(row), words("nodes-us-east-1a-1 i-0000000000000000a running joined 10.20.0.77"));
     assert_ne!(words(row), words("nodes-us-east-1a-1 i-0000000000000000a stopped joined 10.20.0.77"));
     assert_ne!(words("tcp 22 from 203.0.113.0/24"), words("tcp 22 from 198.51.100.0/24"), "what the spec says is none either");
+    assert_eq!(words("i-0000000000000000a Ready node 74s"), words("i-5d1e4aad64063d938 Ready node 2m3s"));
+    assert_eq!(words("web-wzg4c"), words("web-l7k2x"));
+    assert_ne!(words("74s"), words("NotReady"));
     assert_eq!(words("(17 reads, 6.4 s)"), words("(9 reads, 0.1 s)"));
     assert_eq!(words("state file:///home/you/state/demo, new"), words("state file:///tmp/x/demo, new"));
     let real = "head\nplan 1\n2026-11-21T12:42:46Z created VPC vpc-f541e4de784d2150d 0.4 s\ntail";
