@@ -50,6 +50,9 @@ impl Rule {
     }
 }
 
+/// Who asks whom, and at which ports.
+type Between<'a> = (&'a str, &'a [Machine], &'a [Machine], &'a [u16]);
+
 /// What the cluster and its users do, each with a name, and whether it works.
 struct Uses<'a> {
     cluster: &'a Cluster<'a>,
@@ -72,16 +75,16 @@ impl Uses<'_> {
         if let Some(machine) = planes.iter().chain(workers).find(|machine| !lab.reaches(&machine.public, 22)) {
             return Some(format!("an operator logs in to {}", machine.slot));
         }
-        let between: [(&str, &[Machine], &[Machine], &[u16]); 6] = [
+        let between: [Between<'_>; 7] = [
             ("a kubelet or kube-proxy of a control plane asks the API of", planes, planes, &[6443]),
             ("a kubelet or kube-proxy of a node asks the API of", workers, planes, &[6443]),
             ("an etcd client or peer speaks to", planes, planes, &[2379, 2380]),
             ("an API server asks the kubelet of", planes, planes, &[10250]),
             ("an API server asks the kubelet of", planes, workers, &[10250]),
             ("a metrics collector on a node asks the kubelet of", workers, workers, &[10250]),
+            ("a metrics collector on a node asks the kubelet of", workers, planes, &[10250]),
         ];
-        let collector = ("a metrics collector on a node asks the kubelet of", &workers[..], &planes[..], &[10250][..]);
-        for (what, from, to, ports) in between.into_iter().chain([collector]) {
+        for (what, from, to, ports) in between {
             for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))).filter(|(a, b)| a.slot != b.slot) {
                 if let Some(port) = ports.iter().find(|port| !from.reaches(to, **port)) {
                     return Some(format!("{what} {} ({} -> {port})", to.slot, from.slot));
