@@ -147,7 +147,8 @@ impl<'a> Cluster<'a> {
     }
 
     pub fn assert_ready(&self, count: usize) {
-        self.ok(&["validate", "cluster", &self.name]);
+        // The network's pod on a new machine is a few seconds behind its Node.
+        self.ok(&["validate", "cluster", &self.name, "--wait", "3m"]);
         let nodes = self.kubectl_nodes();
         assert_eq!(nodes.len(), count, "{nodes:?}");
         assert!(nodes.iter().all(|(_, status)| status == "Ready"), "{nodes:?}");
