@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, Done, MINIMAL, Spec};
 use lab::{Lab, finish, until};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use machine::{Machine, machine};
 
 const VERSION: &str = "1.34.2";
@@ -27,19 +27,8 @@ const NO_KEY: &str = "0123456789ABCDEF0123456789ABCDEF01234567";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trial = Trial::test("only_the_right_repository_is_installed_from", || run(only_the_right_repository));
+    let trial = Trial::test("only_the_right_repository_is_installed_from", || lab::run(only_the_right_repository));
     libtest_mimic::run(&arguments, vec![trial]).exit_code()
-}
-
-fn run(test: fn(&Lab)) -> Result<(), Failed> {
-    let lab = Lab::of_environment()?;
-    lab.reset();
-    let result = std::panic::catch_unwind(|| test(&lab));
-    lab.reset();
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-    })
 }
 
 /// A repository like the right one, with this done to its list of packages, signed by a key of its own; prints the fingerprint.
@@ -96,7 +85,7 @@ fn only_the_right_repository(lab: &Lab) {
     let packages = lab.json(&["status", "-o", "json"])["packages"].clone();
     let text = |key: &str| packages[key].as_str().expect("a repository").to_owned();
     let (mirror, key) = (text("mirror"), text("signing_key"));
-    let cluster = Cluster::new(lab, "apt", false);
+    let cluster = Cluster::real(lab, "apt", false);
     let spec = cluster.spec(MINIMAL).set("[network]", "cni", "\"none\"");
     let file = |mirror: &str, key: &str| cluster.write("apt.toml", &from(&spec, mirror, key));
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Cluster, MINIMAL, words};
 use lab::Lab;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use machine::{Machine, machine};
 use serde_json::Value;
 
@@ -33,16 +33,7 @@ const KUBE: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trial = Trial::test("each_fault_is_named_with_what_to_type_and_mended_by_it", || {
-        let lab = Lab::of_environment()?;
-        lab.reset();
-        let result = std::panic::catch_unwind(|| each_fault(&lab));
-        lab.reset();
-        result.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-        })
-    });
+    let trial = Trial::test("each_fault_is_named_with_what_to_type_and_mended_by_it", || lab::run(each_fault));
     libtest_mimic::run(&arguments, vec![trial]).exit_code()
 }
 
@@ -91,7 +82,7 @@ impl Site<'_> {
 }
 
 fn each_fault(lab: &Lab) {
-    let cluster = Cluster::new(lab, "broken", false);
+    let cluster = Cluster::real(lab, "broken", false);
     let file = cluster.write("broken.toml", &cluster.spec(MINIMAL));
     cluster.ok(&["create", "cluster", "-f", &file, "--yes"]);
     let (control_plane, worker) = (machine(lab, "control-plane-us-east-1a-1"), machine(lab, "nodes-us-east-1a-1"));

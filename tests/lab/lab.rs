@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::Failed;
 use serde_json::Value;
 
 /// Much longer than anything here takes: only a run that hangs meets it.
@@ -67,6 +68,19 @@ impl Lab {
         let calls = calls.as_array().expect("a list").iter();
         calls.map(|call| (text(call, "service"), text(call, "action"), text(call, "kind"))).collect()
     }
+}
+
+/// One test of a binary, between two empty labs.
+pub fn run(test: fn(&Lab)) -> Result<(), Failed> {
+    let lab = Lab::of_environment()?;
+    lab.reset();
+    let result = std::panic::catch_unwind(|| test(&lab));
+    // Whatever a test leaves behind must not reach the next one, nor a person who looks at the lab afterwards.
+    lab.reset();
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    })
 }
 
 /// Runs to the end, but not for ever.

@@ -22,7 +22,7 @@ mod trouble;
 use std::process::ExitCode;
 
 use lab::Lab;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 type Test = fn(&Lab);
 
@@ -40,18 +40,6 @@ const TESTS: &[(&str, Test)] = &[
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials = TESTS.iter().map(|(name, test)| Trial::test(*name, move || run(*test)));
+    let trials = TESTS.iter().map(|(name, test)| Trial::test(*name, move || lab::run(*test)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
-}
-
-fn run(test: fn(&Lab)) -> Result<(), Failed> {
-    let lab = Lab::of_environment()?;
-    lab.reset();
-    let result = std::panic::catch_unwind(|| test(&lab));
-    // Whatever a test leaves behind must not reach the next one, nor a person who looks at the lab afterwards.
-    lab.reset();
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
-    })
 }
