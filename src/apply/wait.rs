@@ -58,16 +58,16 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
     let begun = world.clock.now();
     loop {
         let since = world.clock.now();
-        let (done, what) = match look(world, watch, since, until, id).await {
+        let what = match look(world, watch, since, until, id).await {
             Ok(Looked::Done(instance)) => return Ok(instance.map(|instance| *instance)),
-            Ok(Looked::NotYet(what)) => (false, what),
+            Ok(Looked::NotYet(what)) => what,
             Ok(Looked::Never(why)) => return Err(Failure::Timeout(why)),
             Err(error) if matches!(error.class, ErrorClass::Retryable | ErrorClass::Throttled | ErrorClass::Ambiguous) => {
-                (false, error.to_string())
+                error.to_string()
             }
             Err(error) => return Err(Failure::Cloud(error)),
         };
-        if done || elapsed(begun, world.clock.now()) > DEADLINE {
+        if elapsed(begun, world.clock.now()) > DEADLINE {
             return Err(Failure::Timeout(format!("{id}: {what} after {} min", DEADLINE.as_secs() / 60)));
         }
         (world.events)(Event::Waiting { action: action.to_owned(), what });

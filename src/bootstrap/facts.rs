@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::inspect::CLOCK_LIMIT;
 use crate::cluster::{Cluster, InstanceGroup, Packages, Role, policy};
 
 /// What the facts script found. Numbers that it could not find are 0.
@@ -104,9 +105,6 @@ impl Facts {
         }
     }
 }
-
-/// Clocks that differ more than this break certificates sooner or later; kubeadm dates its own back by five minutes only.
-const CLOCK_LIMIT: f64 = 60.0;
 
 /// The spec says that the kubelet may run on cgroup v1.
 fn accepts_cgroup_v1(cluster: &Cluster, group: &InstanceGroup) -> bool {

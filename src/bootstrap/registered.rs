@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::inspect::{Cause, Look};
+use super::inspect::{CRASHES, Cause, Look};
 use super::line::ROOT;
 use super::run::{Run, SHORT};
 use super::steps::Step;
@@ -68,8 +68,6 @@ impl Run<'_> {
 
 /// systemd starts a kubelet that ended again after ten seconds.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
-/// Restarts while it is waited for that are no accident any more.
-const CRASHES: u64 = 3;
 
 #[derive(Default)]
 struct NodeState {

@@ -57,7 +57,7 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
     if has_nodes && !tables.is_empty() {
         planner.error(
             format!("settings of components cannot be changed in a live cluster: {tables}"),
-            "set them back, or set them for an instance group",
+            "set them back; [kubelet] and [[patches]] can be set for an instance group instead",
         );
     }
     if has_nodes && *kubernetes != cluster.kubernetes {

@@ -8,7 +8,7 @@ use super::super::{cause, clean as neutral};
 
 /// Restarts of the kubelet that are no accident any more: systemd waits ten seconds between two.
 pub const CRASHES: u64 = 3;
-/// Clocks that differ more break certificates and leases sooner or later.
+/// Seconds. Clocks that differ more break certificates and leases sooner or later; kubeadm dates its own back by five minutes only.
 pub const CLOCK_LIMIT: f64 = 60.0;
 
 /// What the machine said. Texts are empty and numbers `None` where it did not say.

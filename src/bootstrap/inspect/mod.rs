@@ -5,7 +5,7 @@ use serde::Deserialize;
 mod look;
 mod vitals;
 
-pub use look::{CLOCK_LIMIT, Cause, Look};
+pub use look::{CLOCK_LIMIT, CRASHES, Cause, Look};
 pub use vitals::{AddOn, Dns, Lease, Member, Request, Vitals};
 
 /// A question to a machine, most of them asked with `kubectl` on a control plane.

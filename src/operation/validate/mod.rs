@@ -243,7 +243,8 @@ impl Site<'_> {
                 return cause(format!("its instance is {}", instance.state), Some(start));
             }
             Some(instance) if instance.is_live() => return cause(format!("its instance is {}", instance.state), None),
-            _ => return cause("its instance is gone".into(), update),
+            // `update` makes no lost control plane anew.
+            _ => return cause("its instance is gone".into(), update.filter(|_| row.role != Role::ControlPlane.as_str())),
         }
         // The host keys of a machine that nobody has spoken to would be waited for.
         let known = self.fleet.machines.get(&row.slot).is_some_and(|machine| !machine.host_keys.is_empty());
@@ -354,10 +355,10 @@ fn machines(state: &State, observed: &Observed) -> Vec<Problem> {
             .filter(|instance| instance.is_live() && instance.tags.get("kubewright.io/instance-group") == Some(&group.name))
             .collect();
         if live.len() < group.count as usize {
-            problems.push(
-                Problem::new(format!("instance group {}: {} of {} instances exist", group.name, live.len(), group.count))
-                    .next(format!("kubewright update {} --yes", state.cluster)),
-            );
+            let what = format!("instance group {}: {} of {} instances exist", group.name, live.len(), group.count);
+            // `update` makes no lost control plane anew.
+            let next = (group.role != Role::ControlPlane).then(|| format!("kubewright update {} --yes", state.cluster));
+            problems.push(Problem { what, next });
         }
         let still = live.iter().filter(|instance| instance.state != "running");
         problems.extend(still.map(|instance| {
