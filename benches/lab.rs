@@ -14,7 +14,7 @@ const KOPS_CALLS: [(&str, u32, Option<f64>); 3] = [("create", 470, None), ("no-o
 fn main() {
     let (Ok(folder), Ok(lab)) = (std::env::var("KUBEWRIGHT_LAB_DIR"), std::env::var("KUBEWRIGHT_LAB_BIN")) else {
         println!(
-            "lab: not measured. Start it first (as root, on Linux):\n  target/debug/lab up && target/debug/lab bundle --kubernetes 1.34.2\n  \
+            "lab: not measured. Start it first (as root, on Linux):\n  target/debug/lab up --kubernetes 1.34.2\n  \
              KUBEWRIGHT_LAB_DIR=$PWD/.lab KUBEWRIGHT_LAB_BIN=$PWD/target/debug/lab cargo bench --profile dev --bench lab"
         );
         return;
@@ -130,7 +130,8 @@ impl Lab {
     /// `clusters/ha.toml` with other counts, and the lab's own bundle. A finished cluster's state must not refuse the next one.
     fn spec(&self, control_planes: u32, workers: u32) -> String {
         let _ = std::fs::remove_dir_all(Path::new(&self.folder).join("bench-state"));
-        let text = include_str!("../clusters/ha.toml").replace("../.lab/bundle", &format!("{}/bundle", self.folder));
+        let text = concat!(include_str!("../clusters/ha.toml"), include_str!("../lab/settings.toml"))
+            .replace("../.lab/bundle", &format!("{}/bundle", self.folder));
         let (head, tail) = text.rsplit_once("count = 3").unwrap_or((&text, ""));
         let head = head.replacen("count = 3", &format!("count = {control_planes}"), 1);
         let text = match workers {

@@ -145,7 +145,8 @@ impl Bench {
 
     /// `clusters/ha.toml` with other counts, and the lab's own bundle.
     fn spec(&self, name: &str, control_planes: u32, workers: u32, bundle: &str) -> String {
-        let text = include_str!("../clusters/ha.toml").replace("../.lab/bundle", &self.folder.join(bundle).display().to_string());
+        let text = concat!(include_str!("../clusters/ha.toml"), include_str!("../lab/settings.toml"))
+            .replace("../.lab/bundle", &self.folder.join(bundle).display().to_string());
         let text = text.replacen("[ssh]\n", "[ssh]\nhost_keys = \"trust-on-first-use\"\n", 1);
         let (head, tail) = text.rsplit_once("count = 3").unwrap_or((&text, ""));
         let head = head.replacen("count = 3", &format!("count = {control_planes}"), 1);

@@ -10,6 +10,8 @@ use crate::lab::{Lab, finish};
 
 pub const MINIMAL: &str = include_str!("../../clusters/minimal.toml");
 pub const HA: &str = include_str!("../../clusters/ha.toml");
+/// What the lab's machines need besides.
+const SETTINGS: &str = include_str!("../../lab/settings.toml");
 pub const PRIVATE: &str = include_str!("../../clusters/private-bastion.toml");
 
 pub struct Cluster<'a> {
@@ -56,10 +58,10 @@ impl<'a> Cluster<'a> {
         self.lab.folder.join(self.bundle)
     }
 
-    /// An example under this cluster's name, with the lab's bundle.
+    /// An example under this cluster's name, with the lab's bundle and settings.
     pub fn spec(&self, example: &str) -> Spec {
         let own = example.lines().find_map(|line| line.strip_prefix("name = \"")?.split('"').next()).expect("a name");
-        let text = example.replace(own, &self.name);
+        let text = example.replace(own, &self.name) + SETTINGS;
         Spec(text).set("[packages]", "bundle", &format!("{:?}", self.bundle()))
     }
 
