@@ -8,46 +8,47 @@ use crate::kubernetes::{deploy, get, pods, system_is_ready};
 use crate::lab::{Lab, until};
 use crate::machine::{Machine, machines};
 
-/// A rule, as the account lists it: `GROUP in tcp 6443-6443 SOURCE`.
+/// A rule that lets something in, as EC2 lists it.
 struct Rule {
+    id: String,
     group: String,
-    protocol: String,
-    from: String,
-    to: String,
-    source: String,
+    /// Its ports and whom it lets in.
+    name: String,
 }
 
 impl Rule {
-    /// Of the rules that let something in.
+    /// Of the one cluster: default groups let nobody in.
     fn all(lab: &Lab) -> Vec<Self> {
-        let listed = lab.ask(&["account"]);
-        let words = listed.lines().filter_map(|line| line.strip_prefix("security-group-rule "));
-        words
-            .filter_map(|line| {
-                let [group, "in", protocol, ports, source] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
-                let (from, to) = ports.split_once('-')?;
-                let own = |text: &str| text.to_owned();
-                Some(Self { group: own(group), protocol: own(protocol), from: own(from), to: own(to), source: own(source) })
+        let listed = ask_ec2(lab, "Action=DescribeSecurityGroupRules");
+        let rules = listed.split("<securityGroupRuleId>").skip(1);
+        rules
+            .filter_map(|rule| {
+                let (id, rule) = rule.split_once('<')?;
+                let of = |tag: &str| Some(rule.split_once(&format!("<{tag}>"))?.1.split_once('<')?.0.to_owned());
+                if of("isEgress")? == "true" {
+                    return None;
+                }
+                let group = of("groupId")?;
+                let source = of("cidrIpv4").or_else(|| Some(rule.rsplit_once("<groupId>")?.1.split_once('<')?.0.to_owned()))?;
+                let name = format!("{group} {} {}-{} from {source}", of("ipProtocol")?, of("fromPort")?, of("toPort")?);
+                Some(Self { id: id.to_owned(), group, name })
             })
             .collect()
     }
 
     /// Takes it away, as somebody in the AWS console would.
     fn revoke(&self, lab: &Lab) {
-        let Self { group, protocol, from, to, source } = self;
-        let peer = match source.starts_with("sg-") {
-            true => format!("IpPermissions.1.Groups.1.GroupId={source}"),
-            false => format!("IpPermissions.1.IpRanges.1.CidrIp={source}"),
-        };
-        let form = format!(
-            "Action=RevokeSecurityGroupIngress&Version=2016-11-15&GroupId={group}&IpPermissions.1.IpProtocol={protocol}\
-             &IpPermissions.1.FromPort={from}&IpPermissions.1.ToPort={to}&{peer}"
-        );
-        let script = "curl -sf --aws-sigv4 aws:amz:us-east-1:ec2 --user lab:lab -d \"$0\" \"$AWS_ENDPOINT_URL\"";
-        let done = lab.exec(&["sh", "-c", script, &form]);
-        assert!(done.status.success(), "{form}: {}", String::from_utf8_lossy(&done.stdout));
-        lab.exec(&["curl", "-sf", "-X", "POST", "http://127.0.0.1:4567/look"]);
+        let Self { id, group, .. } = self;
+        ask_ec2(lab, &format!("Action=RevokeSecurityGroupIngress&GroupId={group}&SecurityGroupRuleId.1={id}"));
     }
+}
+
+fn ask_ec2(lab: &Lab, form: &str) -> String {
+    let script = "curl -sS --fail-with-body --aws-sigv4 aws:amz:us-east-1:ec2 --user lab:lab -d \"$0&Version=2016-11-15\" \"$AWS_ENDPOINT_URL\"";
+    let done = lab.exec(&["sh", "-c", script, form]);
+    let [out, err] = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert!(done.status.success(), "{form}: {out}{err}");
+    out
 }
 
 /// Who asks whom, and at which ports.
@@ -123,11 +124,10 @@ pub fn each_is_needed(lab: &Lab) {
     assert!(rules.len() >= 13, "{}", rules.len());
     let mut unnoticed = Vec::new();
     for rule in &rules {
-        let name = format!("{} {} {}-{} from {}", rule.group, rule.protocol, rule.from, rule.to, rule.source);
         rule.revoke(lab);
         match uses.failing() {
-            Some(what) => eprintln!("without {name}: {what}"),
-            None => unnoticed.push(name),
+            Some(what) => eprintln!("without {}: {what}", rule.name),
+            None => unnoticed.push(rule.name.clone()),
         }
         // What somebody took away by hand comes back.
         let mended = cluster.ok(&["update", &cluster.name, "--yes"]);
