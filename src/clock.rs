@@ -60,6 +60,13 @@ impl Clock for VirtualClock {
 #[derive(Default)]
 pub struct CountingIds(std::sync::atomic::AtomicU64);
 
+impl CountingIds {
+    /// From a number on: ids of another run.
+    pub fn starting_at(first: u64) -> Self {
+        Self(std::sync::atomic::AtomicU64::new(first))
+    }
+}
+
 impl Ids for CountingIds {
     fn fresh(&self) -> String {
         format!("{:032x}", 0xa000_0000_0000_u64 + self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed))

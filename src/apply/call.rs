@@ -128,6 +128,8 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
                 }
                 waited < PATIENCE
             }
+            // A new group that is not known everywhere yet would keep the rules that AWS puts into it.
+            (ErrorClass::NotFound, Nature::Delete) if names_young(change, &error) && waited < SETTLE => true,
             (ErrorClass::NotFound, Nature::Delete) => return Ok(Changed::default()),
             // Of an object that this run has just made, or that a listing has just shown: not visible everywhere yet.
             (ErrorClass::NotFound, _) => waited < SETTLE,
@@ -148,6 +150,11 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
         world.clock.wait(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether it is the group that is not found, rather than the rule that is to go.
+fn names_young(change: &Change, error: &CloudError) -> bool {
+    matches!(change, Change::RevokeRules { .. }) && error.code.starts_with("InvalidGroup")
 }
 
 pub fn elapsed(from: Timestamp, to: Timestamp) -> Duration {

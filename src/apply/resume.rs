@@ -92,7 +92,8 @@ pub async fn adopt(world: &World, observed: &Observed) -> Result<(), Failure> {
         .map_err(Failure::Record)
 }
 
-fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
+/// What [`adopt`] does to the record.
+pub fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
     let found = Found::new(observed, uid, state);
     let mut seen = std::collections::BTreeSet::new();
     let mut adopted = vec![];

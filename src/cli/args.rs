@@ -88,6 +88,7 @@ pub enum Command {
     )]
     Export(ExportCommand),
     Render(RenderArgs),
+    Recover(RecoverArgs),
     /// Show or break the lock of a cluster
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  kubewright lock status demo.k8s.example.com")]
     Lock(LockCommand),
@@ -234,6 +235,24 @@ pub struct RenderArgs {
     /// The folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// Make the state of a cluster anew, from the tags of what the account holds
+///
+/// For a state that was lost or is damaged; one that can be read is never replaced. Changes nothing in the account.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kubewright recover demo.k8s.example.com\n  \
+                  kubewright recover demo.k8s.example.com -f clusters/ha.toml --yes")]
+pub struct RecoverArgs {
+    /// Name of the cluster; the word `cluster` may stand before it
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// Its spec, where the store has none either
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Record what was found
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

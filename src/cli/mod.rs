@@ -111,6 +111,7 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
         Command::Validate(args) => command::validate::run(session, args).await,
         Command::Export(command) => command::export::run(session, command).await,
         Command::Render(args) => command::render::run(session, args).await,
+        Command::Recover(args) => command::recover::run(session, args).await,
         Command::Lock(command) => command::lock::run(session, command).await,
         Command::Schema => command::version::schema(session),
         Command::Completion { shell } => command::version::completion(session, shell),

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod codes;
 pub mod error;
 pub mod fake;
+pub mod pace;
 pub mod resolve;
 
 pub use error::{CloudError, ErrorClass};

@@ -33,6 +33,11 @@ pub fn bastion_name(cluster: &str) -> String {
     format!("bastion.{cluster}")
 }
 
+/// The uid in the content of an ownership record of this cluster.
+pub fn owner_uid(cluster: &str, value: &str) -> Option<String> {
+    value.strip_prefix(&format!("kubewright cluster={cluster} uid=")).map(str::to_owned)
+}
+
 /// Content of the ownership record.
 pub fn owner_value(cluster: &str, uid: &str) -> String {
     format!("kubewright cluster={cluster} uid={uid}")

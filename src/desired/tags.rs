@@ -13,6 +13,9 @@ pub const ATTEMPT: &str = "kubewright.io/attempt";
 /// Digest of what an instance was made from (image, type, user-data, volume): differs from the desired one when it is behind.
 pub const MADE_FROM: &str = "kubewright.io/made-from";
 
+/// Name of an instance's group.
+pub const GROUP: &str = "kubewright.io/instance-group";
+
 /// Prefixes and keys that a spec's `tags` may not use: ours, AWS's, and those that Kubernetes reads.
 pub fn is_reserved(key: &str) -> bool {
     key.starts_with(RESERVED_PREFIX)

@@ -9,6 +9,7 @@ use crate::apply::observe::{observe, observe_settled};
 use crate::apply::resume::{adopt, look_up};
 use crate::apply::{Event, MemoryRecord, Outcome, Record, Sink, World, run};
 use crate::cloud::{Calls, Cloud, Scope};
+use crate::desired::dns::owner_uid;
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::OperationError;
@@ -80,14 +81,18 @@ async fn open(env: &Env, name: &str, purge: bool) -> Result<Opened, OperationErr
 }
 
 /// Finds the one uid that carries the name, and the hosted zone that may hold its records.
-async fn by_tags(env: &Env, cloud: &dyn Cloud, name: &str) -> Result<(String, String), OperationError> {
+pub(super) async fn by_tags(env: &Env, cloud: &dyn Cloud, name: &str) -> Result<(String, String), OperationError> {
     let observed = observe(cloud, &Scope::Name(name.to_owned()), "", name, None).await?;
-    let uids = uids(&observed);
+    let mut uids = uids(&observed);
     let mut zone = String::new();
     let labels: Vec<&str> = name.split('.').collect();
     for from in 0..labels.len().saturating_sub(1) {
         let suffix = labels.get(from..).unwrap_or_default().join(".");
-        if !cloud.hosted_zones(&suffix).await?.is_empty() {
+        let zones = cloud.hosted_zones(&suffix).await?;
+        if let Some(found) = zones.iter().find(|zone| !zone.private).or(zones.first()) {
+            // The mark of the records is the first thing that a create makes, and has no tags.
+            let records = cloud.records(&found.id, name).await?;
+            uids.extend(records.iter().flat_map(|record| &record.values).filter_map(|value| owner_uid(name, value)));
             zone = suffix;
             break;
         }

@@ -27,6 +27,10 @@ pub enum OperationError {
     OtherCluster { name: String, account: String, uid: String, example: String },
     #[error("cluster {cluster} has no keys yet: its creation did not come that far")]
     NoKeys { cluster: String },
+    #[error("cluster {name} has a state in {location} that can be read; there is nothing to recover")]
+    NothingToRecover { name: String, location: String },
+    #[error("cluster {name} has control planes, but its keys ({location}/secrets) are gone: nothing could join it any more")]
+    LostKeys { name: String, location: String },
     #[error("cluster {0} is protected: prevent_destroy = true")]
     Protected(String),
     /// The plan names what is wrong.
@@ -69,6 +73,10 @@ impl OperationError {
                 format!("choose another name; or, if its state is lost:  kubewright delete cluster {name}")
             }
             Self::NoKeys { cluster } => format!("kubewright update {cluster} --yes"),
+            Self::NothingToRecover { name, .. } => format!("kubewright update {name}"),
+            Self::LostKeys { location, .. } => {
+                format!("put {location}/secrets back from a backup or from an older version of the bucket's objects")
+            }
             Self::Protected(_) => "set prevent_destroy = false in the spec, then kubewright update -f FILE --yes".into(),
             Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
         })

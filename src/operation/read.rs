@@ -118,7 +118,7 @@ pub async fn instances(env: &Env, name: Option<&str>) -> Result<Vec<InstanceRow>
             let tag = |key: &str| instance.tags.get(key).cloned().unwrap_or_default();
             let node = state.nodes.get(&slot).filter(|node| node.instance == instance.id);
             InstanceRow {
-                group: tag("kubewright.io/instance-group"),
+                group: tag(tags::GROUP),
                 role: tag("kubewright.io/role"),
                 node: match (tag("kubewright.io/role").as_str(), node.map(|node| node.phase)) {
                     ("bastion", _) | (_, None) => "",

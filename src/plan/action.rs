@@ -178,7 +178,8 @@ impl Plan {
                     }
                 }
             }
-            if action.verb == Verb::Create {
+            let waits = matches!(&action.work, Work::Calls(calls) if calls.iter().any(|call| matches!(call, Call::Wait(Until::InstanceRunning, _))));
+            if action.verb == Verb::Create || waits {
                 made.insert(action.resource.clone());
             }
             done.insert(&action.id);

@@ -17,10 +17,15 @@ struct Doomed {
     resource: ResourceId,
     id: String,
     twin: bool,
+    /// On its way out already, by an earlier run or by hand: what it holds can go only after it.
+    leaving: bool,
 }
 
 impl Doomed {
     fn action_id(&self) -> String {
+        if self.leaving {
+            return format!("end of {} {}", self.resource, self.id);
+        }
         if self.twin { format!("delete {} twin {}", self.resource, self.id) } else { format!("delete {}", self.resource) }
     }
 
@@ -48,11 +53,12 @@ impl Doomed {
 /// The plan of `delete cluster`: everything that carries the uid, whether recorded or not, and the cluster's records.
 pub fn delete(cluster: &str, uid: &str, region: &str, recorded: &State, observed: &Observed) -> Plan {
     let found = Found::new(observed, uid, recorded);
-    let doomed = found
+    let mut doomed: Vec<Doomed> = found
         .all()
         .into_iter()
-        .map(|(resource, id, _, twin)| Doomed { resource: resource.clone(), id: id.to_owned(), twin })
+        .map(|(resource, id, _, twin)| Doomed { resource: resource.clone(), id: id.to_owned(), twin, leaving: false })
         .collect();
+    doomed.extend(leaving(observed, uid));
     let mut plan = Plan {
         cluster: cluster.to_owned(),
         uid: uid.to_owned(),
@@ -64,6 +70,19 @@ pub fn delete(cluster: &str, uid: &str, region: &str, recorded: &State, observed
     let records = records(&mut plan, cluster, uid, recorded, observed);
     plan.actions = actions(doomed, &found, observed, &BTreeMap::new(), records);
     plan
+}
+
+/// Machines and NAT gateways that are ending; both hold interfaces until they have ended.
+fn leaving(observed: &Observed, uid: &str) -> Vec<Doomed> {
+    let instances = observed.instances.iter().filter(|instance| instance.state == "shutting-down");
+    let gateways = observed.nat_gateways.iter().filter(|gateway| gateway.state == "deleting");
+    let all = instances.map(|instance| (&instance.id, &instance.tags)).chain(gateways.map(|gateway| (&gateway.id, &gateway.tags)));
+    all.filter(|(_, object_tags)| object_tags.get(tags::CLUSTER_UID).is_some_and(|of| of == uid))
+        .filter_map(|(id, object_tags)| {
+            let resource = object_tags.get(tags::RESOURCE)?.parse().ok()?;
+            Some(Doomed { resource, id: id.clone(), twin: false, leaving: true })
+        })
+        .collect()
 }
 
 /// Names that kubewright may have made, below the cluster's name.
@@ -160,7 +179,10 @@ pub fn surplus(planner: &mut Planner<'_>) {
                 _ => {}
             }
         }
-        doomed.push(Doomed { resource: resource.clone(), id: id.to_owned(), twin });
+        doomed.push(Doomed { resource: resource.clone(), id: id.to_owned(), twin, leaving: false });
+    }
+    if doomed.iter().any(|doomed| !matches!(doomed.resource, ResourceId::Instance(_))) {
+        doomed.extend(leaving(planner.input.observed, planner.input.uid));
     }
     for slot in refused {
         planner.error(
@@ -253,7 +275,9 @@ fn actions(
             ResourceId::Instance(_) => after.extend(records_first.clone()),
             _ => {}
         }
-        if doomed.twin {
+        if doomed.leaving {
+            reasons.push("is ending already".to_owned());
+        } else if doomed.twin {
             reasons.push("left by an interrupted run".to_owned());
         } else if let Some((drain, reason)) = drains.get(&doomed.resource) {
             after.push(drain.clone());
@@ -276,6 +300,8 @@ fn actions(
 fn calls(doomed: &Doomed, found: &Found<'_>) -> Vec<Call> {
     let this = || Ref::Known(doomed.id.clone());
     match &doomed.resource {
+        ResourceId::Instance(_) if doomed.leaving => vec![Call::Wait(Until::InstanceTerminated, this())],
+        ResourceId::NatGateway(_) if doomed.leaving => vec![Call::Wait(Until::NatDeleted, this())],
         ResourceId::Instance(_) => {
             vec![Call::Change(Change::TerminateInstance { instance: this() }), Call::Wait(Until::InstanceTerminated, this())]
         }

@@ -5,6 +5,7 @@ use crate::desired::dns::{TTL, bastion_name, owner_value};
 use crate::desired::{Machine, ResourceId};
 use crate::observed::HostedZone;
 use crate::plan::action::{Action, Call, Verb};
+use crate::plan::machines::await_id;
 use crate::plan::planner::{Planner, create, create_id, update};
 use crate::plan::{Change, RecordChange, RecordVerb, Ref};
 use crate::recorded::NodePhase;
@@ -91,16 +92,12 @@ fn is_owned(planner: &Planner<'_>) -> bool {
     observed_values(planner, &planner.desired.names.owner, "TXT").is_some_and(|values| values.contains(&value))
 }
 
-/// Address of a machine: known, or a reference.
-fn address(planner: &Planner<'_>, machine: &Machine, public: bool) -> Ref {
-    let instance = planner.found.instances.get(&machine.id).and_then(|twins| twins.first());
-    let known =
-        instance.and_then(|instance| if public { instance.public_address.clone() } else { instance.private_address.clone() });
-    match known {
-        Some(address) => Ref::Known(address),
-        None if public => Ref::PublicAddress(machine.id.clone()),
-        None => Ref::PrivateAddress(machine.id.clone()),
-    }
+/// Address of a machine: known, or a reference to what this run will learn; `None`: a machine that does not run has none.
+fn address(planner: &Planner<'_>, machine: &Machine, public: bool) -> Option<Ref> {
+    let reference = if public { Ref::PublicAddress(machine.id.clone()) } else { Ref::PrivateAddress(machine.id.clone()) };
+    let Some(instance) = planner.found.instances.get(&machine.id).and_then(|twins| twins.first()) else { return Some(reference) };
+    let known = if public { instance.public_address.clone() } else { instance.private_address.clone() };
+    known.map(Ref::Known).or_else(|| (instance.state == "pending").then_some(reference))
 }
 
 fn wanted(planner: &Planner<'_>, control_planes: &[&Machine]) -> Vec<RecordChange> {
@@ -110,13 +107,15 @@ fn wanted(planner: &Planner<'_>, control_planes: &[&Machine]) -> Vec<RecordChang
         name: name.to_owned(),
         kind: "A".into(),
         ttl: TTL,
-        values: machines.iter().map(|machine| address(planner, machine, public)).collect(),
+        values: machines.iter().filter_map(|machine| address(planner, machine, public)).collect(),
     };
     let mut changes = vec![];
     if !control_planes.is_empty() {
         changes.push(upsert(&names.api_internal, control_planes, false));
         changes.push(upsert(&names.api, control_planes, names.api_public));
     }
+    // A record needs a value: with nothing that runs, the old one stays.
+    changes.retain(|change| !change.values.is_empty());
     changes
 }
 
@@ -144,8 +143,9 @@ pub fn refresh(planner: &mut Planner<'_>) {
     let mut changes = if publishing { vec![] } else { wanted(planner, &joined) };
     if let Some(name) = &names.bastion {
         let machines = planner.desired.machines.iter().filter(|machine| machine.role == Role::Bastion);
-        let values = machines.map(|machine| address(planner, machine, true)).collect();
-        changes.push(RecordChange { verb: RecordVerb::Upsert, name: name.clone(), kind: "A".into(), ttl: TTL, values });
+        let values: Vec<Ref> = machines.filter_map(|machine| address(planner, machine, true)).collect();
+        let change = RecordChange { verb: RecordVerb::Upsert, name: name.clone(), kind: "A".into(), ttl: TTL, values };
+        changes.extend((!change.values.is_empty()).then_some(change));
     }
     let mut details = vec![];
     let no_longer = bastion_name(&planner.input.cluster.name);
@@ -180,7 +180,7 @@ pub fn refresh(planner: &mut Planner<'_>) {
         .machines
         .iter()
         .filter(|machine| machine.role == Role::Bastion)
-        .map(|machine| create_id(&machine.id))
+        .flat_map(|machine| [create_id(&machine.id), await_id(&machine.id)])
         .chain([create_id(&ResourceId::Records)])
         .collect();
     let change = Change::ChangeRecords { zone: zone.id, changes };

@@ -63,7 +63,7 @@ pub fn live_tags(planner: &mut Planner<'_>) {
     let cluster = planner.input.cluster;
     let owned = format!("kubernetes.io/cluster/{}", cluster.name);
     for group in &cluster.groups {
-        let mut extra = vec![("kubewright.io/instance-group", group.name.as_str()), ("kubewright.io/role", group.role.as_str())];
+        let mut extra = vec![(tags::GROUP, group.name.as_str()), ("kubewright.io/role", group.role.as_str())];
         if group.role != Role::Bastion {
             extra.push((&owned, "owned"));
         }
@@ -85,6 +85,7 @@ pub fn instances(planner: &mut Planner<'_>) {
         if let Some(instance) = planner.found.instances.get(&machine.id).and_then(|twins| twins.first()) {
             behind(planner, machine, instance);
             mend(planner, machine, instance);
+            starting(planner, machine, instance);
             continue;
         }
         let lost = planner.input.recorded.nodes.get(slot).filter(|node| node.phase == NodePhase::Joined);
@@ -205,6 +206,19 @@ fn behind(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
     }
     if !reasons.is_empty() {
         planner.plan.behind.push(Behind { group: group.name.clone(), slot: machine.name.clone(), reasons });
+    }
+}
+
+/// `await instance/nodes-us-east-1a-1`
+pub fn await_id(resource: &ResourceId) -> String {
+    format!("await {resource}")
+}
+
+/// A machine that an earlier run made has no public address before it runs.
+fn starting(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
+    if instance.state == "pending" {
+        let calls = vec![Call::Wait(Until::InstanceRunning, Ref::Known(instance.id.clone()))];
+        planner.add(update("await", machine.id.clone(), calls, "it is starting".into()));
     }
 }
 

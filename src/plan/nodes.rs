@@ -3,6 +3,7 @@
 use crate::cluster::{Marks, Role, TaintEffect};
 use crate::desired::{Machine, ResourceId};
 use crate::plan::action::{Action, Verb, Work};
+use crate::plan::machines::await_id;
 use crate::plan::planner::{Planner, create_id};
 use crate::plan::{NodeTask, dns};
 use crate::recorded::NodePhase;
@@ -113,7 +114,7 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
             if machine.role == Role::Node {
                 to_join.push(machine);
             }
-            after.push(create_id(&machine.id));
+            after.extend([create_id(&machine.id), await_id(&machine.id)]);
             planner.add(task(NodeTask::Prepare, &machine.name, after));
         }
     }

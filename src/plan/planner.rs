@@ -214,7 +214,8 @@ fn tags_of_existing(planner: &mut Planner<'_>) {
     let deleted: BTreeSet<ResourceId> =
         planner.plan.actions.iter().filter(|action| action.verb == Verb::Delete).map(|action| action.resource.clone()).collect();
     for (resource, id, have, twin) in planner.found.all() {
-        if twin || deleted.contains(resource) {
+        // What is replaced gets its tags with its new object.
+        if twin || deleted.contains(resource) || planner.has(&format!("replace {resource}")) {
             continue;
         }
         let shared = match resource {
@@ -229,7 +230,7 @@ fn tags_of_existing(planner: &mut Planner<'_>) {
             let own = own.iter().map(|(key, value)| (*key, value));
             shared.iter().map(|(key, value)| (key.as_str(), value)).chain(own)
         };
-        let group = have.get("kubewright.io/instance-group").filter(|_| matches!(resource, ResourceId::Instance(_)));
+        let group = have.get(tags::GROUP).filter(|_| matches!(resource, ResourceId::Instance(_)));
         let of_group = group.and_then(|name| groups_before.get(name.as_str())).into_iter().flatten();
         let of_spec: BTreeSet<&String> =
             before.iter().flat_map(|cluster| cluster.tags.keys()).chain(of_group.flat_map(|group| group.tags.keys())).collect();

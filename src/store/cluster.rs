@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::aside::DAMAGED;
 use super::envelope::{Document, Unreadable};
 use super::error::StoreError;
 use super::key::is_part;
@@ -11,7 +12,7 @@ use super::settle::{Settled, Settler};
 use crate::clock::{Clock, Ids};
 use crate::recorded::State;
 
-const STATE: &str = "state.json";
+pub(super) const STATE: &str = "state.json";
 pub(super) const SPEC: &str = "spec.toml";
 pub(super) const REVISIONS: &str = "revisions";
 pub(super) const SECRETS: &str = "secrets";
@@ -152,7 +153,7 @@ impl ClusterStore {
         }
         let mut folders = vec![SECRETS, JOURNAL];
         if !keep_history {
-            folders.push(REVISIONS);
+            folders.extend([REVISIONS, DAMAGED]);
         }
         for folder in folders {
             for key in self.settler.list(&self.key(folder)).await? {
@@ -250,7 +251,7 @@ impl ClusterStore {
         StoreError::Lost { cluster: self.cluster.clone(), location: self.place(STATE), by: to.writer, when: to.written }
     }
 
-    fn lost_to(&self, found: Option<Object>) -> StoreError {
+    pub(super) fn lost_to(&self, found: Option<Object>) -> StoreError {
         match found.map(|object| self.read(&object)) {
             None => self.gone(),
             Some(Ok(document)) => self.lost(document),

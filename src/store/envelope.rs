@@ -51,6 +51,13 @@ pub enum Unreadable {
     OtherCluster(String),
 }
 
+impl Unreadable {
+    /// Whether nobody can use it, rather than another kubewright or another cluster.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::NotJson(_) | Self::Checksum | Self::Shape(_))
+    }
+}
+
 #[derive(Deserialize)]
 struct Format {
     format: u64,

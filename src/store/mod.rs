@@ -4,13 +4,14 @@
 //! `cloud::aws::objects` and, for tests, by [`memory`]. [`cluster`] is the layout of one cluster on top of it:
 //!
 //! ```text
-//! <cluster>/spec.toml  revisions/NNNN.toml  state.json  lock.json  secrets/  journal/
+//! <cluster>/spec.toml  revisions/NNNN.toml  state.json  lock.json  secrets/  journal/  damaged/
 //! ```
 //!
 //! The lock is advisory; the compare-and-swap of `state.json` is the fence. A write that a store refuses or does not answer
 //! is settled by reading back: every state and every lock carries an id of its own write, so the bytes tell whose it is.
 
-pub mod cluster;
+mod aside;
+mod cluster;
 pub mod envelope;
 pub mod error;
 pub mod file;

@@ -11,50 +11,6 @@ use kubewright::plan::{Change, Ref};
 
 use crate::world::*;
 
-/// Everything that there is a kind of: NAT gateways, a bastion, tags.
-pub const PRIVATE: &str = r#"schema = 1
-name = "demo.k8s.example.com"
-kubernetes = "1.34.2"
-tags = { team = "blue" }
-aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b"] }
-network = { topology = "private", nat = "per-zone" }
-api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
-
-[ssh]
-public_key = "~/.ssh/id_ed25519.pub"
-access = ["203.0.113.0/24"]
-
-[[instance_group]]
-name = "bastion"
-role = "bastion"
-count = 1
-zones = ["us-east-1a"]
-machine_type = "t3.micro"
-image = "debian-12"
-
-[[instance_group]]
-name = "control-plane"
-role = "control-plane"
-count = 1
-machine_type = "t3.medium"
-image = "debian-12"
-
-[[instance_group]]
-name = "nodes"
-role = "node"
-count = 2
-machine_type = "t3.large"
-image = "debian-12"
-"#;
-
-/// One more of nearly everything that an update can do.
-fn changed() -> String {
-    let text = edit(PRIVATE, "team = \"blue\"", "owner = \"ops\"");
-    let text = edit(&text, "per-zone", "one");
-    let text = edit(&text, "count = 2", "count = 1");
-    edit(&text, "\"~/.ssh/id_ed25519.pub\"", &format!("\"{OTHER_KEY}\""))
-}
-
 const STAGES: [&str; 3] = ["create", "update", "delete"];
 
 struct Life {

@@ -57,6 +57,42 @@ machine_type = "t3.large"
 image = "debian-12"
 "#;
 
+/// Everything that there is a kind of: NAT gateways, a bastion, tags.
+pub const PRIVATE: &str = r#"schema = 1
+name = "demo.k8s.example.com"
+kubernetes = "1.34.2"
+tags = { team = "blue" }
+aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b"] }
+network = { topology = "private", nat = "per-zone" }
+api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
+
+[ssh]
+public_key = "~/.ssh/id_ed25519.pub"
+access = ["203.0.113.0/24"]
+
+[[instance_group]]
+name = "bastion"
+role = "bastion"
+count = 1
+zones = ["us-east-1a"]
+machine_type = "t3.micro"
+image = "debian-12"
+
+[[instance_group]]
+name = "control-plane"
+role = "control-plane"
+count = 1
+machine_type = "t3.medium"
+image = "debian-12"
+
+[[instance_group]]
+name = "nodes"
+role = "node"
+count = 2
+machine_type = "t3.large"
+image = "debian-12"
+"#;
+
 /// Nodes that insist on what the real ones need, and know what the API knows of each Node.
 #[derive(Clone, Default)]
 pub struct Strict {
@@ -347,7 +383,11 @@ impl World {
     }
 
     pub fn state(&self) -> kubewright::recorded::State {
-        let bytes = self.memory().dump().remove(&format!("{NAME}/state.json")).expect("a state");
+        self.state_if_any().expect("a state")
+    }
+
+    pub fn state_if_any(&self) -> Option<kubewright::recorded::State> {
+        let bytes = self.memory().dump().remove(&format!("{NAME}/state.json"))?;
         let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         serde_json::from_value(document["state"].clone()).unwrap()
     }
@@ -359,7 +399,7 @@ impl World {
 
 impl Ran {
     /// What holds of every command: no secret, nothing that steers a terminal, nothing too wide for one except what is copied.
-    fn is_decent(&self, machine: bool) {
+    pub fn is_decent(&self, machine: bool) {
         for text in [&self.out, &self.err] {
             assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "control characters: {text:?}");
             for secret in ["PRIVATE KEY", "client-key-data", "<token>"] {
@@ -376,6 +416,14 @@ impl Ran {
             }
         }
     }
+}
+
+/// One more of nearly everything that an update can do.
+pub fn changed() -> String {
+    let text = edit(PRIVATE, "team = \"blue\"", "owner = \"ops\"");
+    let text = edit(&text, "per-zone", "one");
+    let text = edit(&text, "count = 2", "count = 1");
+    edit(&text, "\"~/.ssh/id_ed25519.pub\"", &format!("\"{OTHER_KEY}\""))
 }
 
 /// Replaces a piece of a spec that is there exactly once.
@@ -402,7 +450,40 @@ pub fn name_of(text: &str) -> &str {
     text.lines().find_map(|line| line.strip_prefix("name = \"")?.split('"').next()).unwrap()
 }
 
+/// All kinds of things again, in three zones with three control planes.
+pub const LARGE: &str = r#"schema = 1
+name = "demo.k8s.example.com"
+kubernetes = "1.34.2"
+aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
+api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
+
+[ssh]
+public_key = "~/.ssh/id_ed25519.pub"
+access = ["203.0.113.0/24"]
+
+[[instance_group]]
+name = "control-plane"
+role = "control-plane"
+count = 3
+machine_type = "t3.medium"
+image = "debian-12"
+
+[[instance_group]]
+name = "nodes"
+role = "node"
+count = 3
+machine_type = "t3.large"
+image = "debian-12"
+"#;
+
 impl World {
+    /// Whose objects' names end so are gone from the store.
+    pub async fn lose(&self, names: &[&str]) {
+        for key in self.dump().await.into_keys().filter(|key| names.iter().any(|name| key.ends_with(name))) {
+            self.memory().delete(&key, kubewright::store::Condition::Always).await.unwrap();
+        }
+    }
+
     /// Makes the store what another one was.
     pub async fn restore(&self, stored: &BTreeMap<String, Vec<u8>>) {
         for (key, bytes) in stored {

@@ -6,6 +6,7 @@ pub mod export;
 pub mod get;
 pub mod lock;
 pub mod recording;
+pub mod recover;
 pub mod render;
 pub mod validate;
 pub mod version;

@@ -10,7 +10,6 @@ mod dns;
 mod machines;
 mod network;
 pub mod objects;
-pub mod pace;
 mod pages;
 mod routing;
 mod security;
@@ -20,6 +19,7 @@ mod wire_tests;
 
 pub use connect::{Connection, connect};
 
+use crate::cloud::pace::Pace;
 use crate::cloud::resolve::Unresolved;
 use crate::cloud::{Calls, Cloud, CloudError, ErrorClass, NetworkInterface, Scope, calls};
 use crate::observed::{
@@ -27,7 +27,6 @@ use crate::observed::{
     SecurityGroup, Subnet, Vpc,
 };
 use crate::plan::{Change, Changed};
-use pace::Pace;
 use send::{Repeat, send};
 
 type Result<T> = std::result::Result<T, CloudError>;

@@ -7,11 +7,11 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
-use super::pace::Pace;
 use super::send::{Repeat, send};
 use super::{Result, hollow};
 use crate::cloud::Scope;
 use crate::cloud::calls::Call;
+use crate::cloud::pace::Pace;
 use crate::desired::tags;
 use crate::observed::Tags;
 

@@ -9,8 +9,8 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
 
 use super::classify::sort;
-use super::pace::Pace;
 use crate::cloud::calls::Call;
+use crate::cloud::pace::Pace;
 use crate::cloud::{CloudError, ErrorClass};
 
 /// Whether a request whose fate is unknown may be sent again.

@@ -5,6 +5,7 @@ use crate::plan::{Change, Changed};
 
 impl World {
     pub(super) fn change(&mut self, change: &Change) -> Answer<Changed> {
+        self.knows_what_it_names(change)?;
         match change {
             Change::CreateVpc { cidr, tags } => self.create_vpc(*cidr, tags),
             Change::ModifyVpcAttribute { vpc, attribute, value } => self.modify_vpc_attribute(vpc, attribute, *value),

@@ -1,5 +1,10 @@
 //! Trouble on order: which call fails, and whether it had its effect before it failed.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
 use crate::cloud::{CloudError, ErrorClass};
 use crate::plan::Change;
 
@@ -26,15 +31,31 @@ impl Call {
 pub enum Fault {
     /// Refused; nothing happened.
     Before(CloudError),
+    /// Not carried out, and this answer after a while.
+    Late(Duration, CloudError),
     /// Carried out, and then this answer instead of the true one.
     After(CloudError),
     /// Never answered and never carried out: the place to kill a run before a call.
     HangBefore,
     /// Carried out and never answered: the place to kill a run after a call.
     HangAfter,
+    /// A listing shows the account as it was before the last change; nothing for a change.
+    Stale,
+    /// Carried out when it is told so: a process that was stopped and goes on.
+    Pause(Arc<Notify>),
 }
 
 impl Fault {
+    /// With the action's name in its error, where there is none.
+    pub(super) fn of_action(mut self, action: &str) -> Self {
+        if let Self::Before(error) | Self::After(error) | Self::Late(_, error) = &mut self
+            && error.action.is_empty()
+        {
+            error.action = action.to_owned();
+        }
+        self
+    }
+
     /// Refused with an AWS code, sorted as the real client sorts it.
     pub fn refused(code: &str, message: &str) -> Self {
         let class = crate::cloud::codes::class(code, message).unwrap_or(ErrorClass::Fatal);
@@ -124,13 +145,6 @@ impl Faults {
             }
         }
         let chosen = chosen.or_else(|| self.choose.as_mut().and_then(|choose| choose(call)));
-        chosen.map(|mut fault| {
-            if let Fault::Before(error) | Fault::After(error) = &mut fault
-                && error.action.is_empty()
-            {
-                error.action.clone_from(&call.action);
-            }
-            fault
-        })
+        chosen.map(|fault| fault.of_action(&call.action))
     }
 }

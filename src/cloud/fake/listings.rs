@@ -21,12 +21,12 @@ fn within(scope: &Scope, tagged: &Tags, vpcs: &[&str]) -> bool {
 impl World {
     pub(super) fn list_vpcs(&mut self, scope: &Scope) -> Vec<Vpc> {
         let all: Vec<Vpc> = self.vpcs.values().map(|vpc| vpc.seen.clone()).collect();
-        all.into_iter().filter(|vpc| within(scope, &vpc.tags, &[&vpc.id]) && self.shown(&vpc.id)).collect()
+        all.into_iter().filter(|vpc| within(scope, &vpc.tags, &[&vpc.id]) && self.shown(&vpc.id, scope)).collect()
     }
 
     pub(super) fn list_subnets(&mut self, scope: &Scope) -> Vec<Subnet> {
         let all: Vec<Subnet> = self.subnets.values().cloned().collect();
-        all.into_iter().filter(|subnet| within(scope, &subnet.tags, &[&subnet.vpc]) && self.shown(&subnet.id)).collect()
+        all.into_iter().filter(|subnet| within(scope, &subnet.tags, &[&subnet.vpc]) && self.shown(&subnet.id, scope)).collect()
     }
 
     pub(super) fn list_internet_gateways(&mut self, scope: &Scope) -> Vec<InternetGateway> {
@@ -34,7 +34,7 @@ impl World {
         let attached = |gateway: &InternetGateway| {
             within(scope, &gateway.tags, &gateway.attached.iter().map(String::as_str).collect::<Vec<_>>())
         };
-        all.into_iter().filter(|gateway| attached(gateway) && self.shown(&gateway.id)).collect()
+        all.into_iter().filter(|gateway| attached(gateway) && self.shown(&gateway.id, scope)).collect()
     }
 
     pub(super) fn list_nat_gateways(&mut self, scope: &Scope) -> Vec<NatGateway> {
@@ -42,7 +42,7 @@ impl World {
         let mut found = Vec::new();
         for id in ids {
             let Some(nat) = self.nat_gateways.get(&id) else { continue };
-            if within(scope, &nat.seen.tags, &[&nat.vpc]) && self.shown(&id) {
+            if within(scope, &nat.seen.tags, &[&nat.vpc]) && self.shown(&id, scope) {
                 self.age_nat_gateway(&id);
                 found.extend(self.nat_gateways.get(&id).map(|nat| nat.seen.clone()));
             }
@@ -52,22 +52,22 @@ impl World {
 
     pub(super) fn list_addresses(&mut self, scope: &Scope) -> Vec<Address> {
         let all: Vec<Address> = self.addresses.values().cloned().collect();
-        all.into_iter().filter(|address| within(scope, &address.tags, &[]) && self.shown(&address.allocation)).collect()
+        all.into_iter().filter(|address| within(scope, &address.tags, &[]) && self.shown(&address.allocation, scope)).collect()
     }
 
     pub(super) fn list_route_tables(&mut self, scope: &Scope) -> Vec<RouteTable> {
         let all: Vec<RouteTable> = self.route_tables.values().cloned().collect();
-        all.into_iter().filter(|table| within(scope, &table.tags, &[&table.vpc]) && self.shown(&table.id)).collect()
+        all.into_iter().filter(|table| within(scope, &table.tags, &[&table.vpc]) && self.shown(&table.id, scope)).collect()
     }
 
     pub(super) fn list_security_groups(&mut self, scope: &Scope) -> Vec<SecurityGroup> {
         let all: Vec<SecurityGroup> = self.security_groups.values().cloned().collect();
-        all.into_iter().filter(|group| within(scope, &group.tags, &[&group.vpc]) && self.shown(&group.id)).collect()
+        all.into_iter().filter(|group| within(scope, &group.tags, &[&group.vpc]) && self.shown(&group.id, scope)).collect()
     }
 
     pub(super) fn list_key_pairs(&mut self, scope: &Scope) -> Vec<KeyPair> {
         let all: Vec<KeyPair> = self.key_pairs.values().cloned().collect();
-        all.into_iter().filter(|pair| within(scope, &pair.tags, &[]) && self.shown(&pair.id)).collect()
+        all.into_iter().filter(|pair| within(scope, &pair.tags, &[]) && self.shown(&pair.id, scope)).collect()
     }
 
     pub(super) fn list_instances(&mut self, scope: &Scope) -> Vec<Instance> {
@@ -77,7 +77,7 @@ impl World {
             let Some(instance) = self.instances.get(&id) else { continue };
             // A terminated instance has left its VPC.
             let vpcs: &[&str] = if instance.seen.state == "terminated" { &[] } else { &[&instance.vpc] };
-            if within(scope, &instance.seen.tags, vpcs) && self.shown(&id) {
+            if within(scope, &instance.seen.tags, vpcs) && self.shown(&id, scope) {
                 self.age_instance(&id);
                 found.extend(self.instances.get(&id).map(|instance| instance.seen.clone()));
             }

@@ -11,9 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
+mod buckets;
 mod catalogue;
 mod change;
 mod cloud;
+mod delays;
 mod dns;
 mod faults;
 mod listings;
@@ -26,9 +28,12 @@ mod snapshot;
 mod tests;
 mod world;
 
+pub use delays::{Delays, draw};
 pub use faults::{Call, Fault, When};
 pub use world::{FakeInstance, FakeNat, FakeVpc, FakeZone, Refusal, World};
 
+use crate::cloud::calls::CALLS;
+use crate::cloud::pace::Pace;
 use crate::cloud::{Calls, CloudError, ErrorClass, NetworkInterface, codes};
 use crate::observed::{Instance, RecordSet};
 use crate::plan::{Change, Changed};
@@ -46,8 +51,17 @@ pub struct Options {
     pub reads_until_console: u32,
     /// Listings that do not show a new object yet: EC2's eventual consistency.
     pub listing_lag: u32,
+    pub delays: Delays,
     /// Time of each call, on tokio's clock; zero still lets other tasks run.
     pub latency: Duration,
+    /// Longest time that a call may take besides; each call's own part is drawn.
+    pub jitter: Duration,
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// AWS's request buckets, 1 for their documented sizes; `None`: no throttling. The account's client is paced then.
+    pub buckets: Option<f64>,
+    /// Client tokens mean nothing: for tests of what depends on them.
+    pub forgets_tokens: bool,
     pub vpc_quota: usize,
     pub address_quota: usize,
     /// Live instances.
@@ -64,7 +78,12 @@ impl Default for Options {
             reads_until_in_sync: 1,
             reads_until_console: 1,
             listing_lag: 0,
+            delays: Delays::default(),
             latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            seed: 0,
+            buckets: None,
+            forgets_tokens: false,
             vpc_quota: 5,
             address_quota: 5,
             instance_quota: 100_000,
@@ -76,12 +95,17 @@ type Console = Arc<dyn Fn(&Instance) -> Option<String> + Send + Sync>;
 
 struct Inner {
     world: Arc<World>,
+    /// Before the last change: what a listing that lags behind shows.
+    earlier: Arc<World>,
+    begun: tokio::time::Instant,
+    buckets: Buckets,
     log: Vec<Call>,
     calls: Calls,
     faults: Faults,
     console: Console,
 }
 
+use buckets::Buckets;
 use faults::Faults;
 
 /// An account and region in memory.
@@ -89,7 +113,13 @@ use faults::Faults;
 pub struct FakeCloud {
     inner: Arc<Mutex<Inner>>,
     hung: Arc<Notify>,
+    pace: Arc<Pace>,
+    /// Of this handle alone: asked before the account's own faults.
+    gate: Option<Gate>,
 }
+
+/// Says what goes wrong with a call.
+type Gate = Arc<dyn Fn(&str, bool) -> Option<Fault> + Send + Sync>;
 
 impl Default for FakeCloud {
     fn default() -> Self {
@@ -108,8 +138,19 @@ impl FakeCloud {
     }
 
     fn of(world: Arc<World>, console: Console) -> Self {
-        let inner = Inner { world, log: Vec::new(), calls: Calls::default(), faults: Faults::default(), console };
-        Self { inner: Arc::new(Mutex::new(inner)), hung: Arc::new(Notify::new()) }
+        // Time goes on from what the world has seen.
+        let now = tokio::time::Instant::now();
+        let inner = Inner {
+            begun: now.checked_sub(world.time).unwrap_or(now),
+            earlier: Arc::clone(&world),
+            world,
+            buckets: Buckets::default(),
+            log: Vec::new(),
+            calls: Calls::default(),
+            faults: Faults::default(),
+            console,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), hung: Arc::default(), pace: Arc::default(), gate: None }
     }
 
     /// Another account that starts as this one is now; the log, the counts and the faults are not taken over. Costs nothing
@@ -117,6 +158,23 @@ impl FakeCloud {
     pub fn fork(&self) -> Self {
         let inner = self.lock();
         Self::of(inner.world.clone(), inner.console.clone())
+    }
+
+    /// The same account through a gate of its own, as another process sees it: the closure is given each action, and whether it
+    /// changes something.
+    #[must_use]
+    pub fn through(&self, gate: impl Fn(&str, bool) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self { gate: Some(Arc::new(gate)), pace: Arc::default(), ..self.clone() }
+    }
+
+    /// Calls that AWS's buckets refused, of all processes.
+    pub fn throttled(&self) -> u64 {
+        self.lock().calls.throttled
+    }
+
+    /// How many objects of each kind were ever made.
+    pub fn made(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.lock().world.made()
     }
 
     /// Never held over an await.
@@ -210,13 +268,37 @@ impl FakeCloud {
         change: Option<&Change>,
         effect: impl FnOnce(&mut World) -> Result<T, Refusal>,
     ) -> Result<T, CloudError> {
-        let latency = self.lock().world.options.latency;
+        let (latency, paced) = {
+            let inner = self.lock();
+            (inner.latency(action), inner.world.options.buckets.is_some())
+        };
+        let call = CALLS.iter().find(|call| paced && call.name() == action);
+        if let Some(call) = call {
+            self.pace.turn(call).await;
+        }
         if latency.is_zero() {
             tokio::task::yield_now().await;
         } else {
             tokio::time::sleep(latency).await;
         }
-        let answer = self.lock().carry_out(action, change, effect);
+        let own = self.gate.as_ref().and_then(|gate| gate(action, change.is_some())).map(|fault| fault.of_action(action));
+        let fault = self.lock().admit(action, change);
+        let mut fault = own.or(fault);
+        if let Some(Fault::Late(duration, error)) = fault {
+            tokio::time::sleep(duration).await;
+            return Err(error);
+        }
+        if let Some(Fault::Pause(resume)) = fault {
+            resume.notified().await;
+            fault = None;
+        }
+        let answer = self.lock().carry_out(action, fault, change.is_some(), effect);
+        if let (Some(answer), Some(call)) = (&answer, call) {
+            match answer {
+                Err(error) if error.class == ErrorClass::Throttled => self.pace.throttled(call),
+                _ => self.pace.answered(call),
+            }
+        }
         match answer {
             Some(answer) => answer,
             None => {
@@ -236,6 +318,15 @@ impl FakeCloud {
 }
 
 impl Inner {
+    /// How long this call takes.
+    fn latency(&self, action: &str) -> Duration {
+        let Options { latency, jitter, seed, .. } = self.world.options;
+        if jitter.is_zero() {
+            return latency;
+        }
+        latency + jitter.mul_f64(draw(seed, &[action, &self.log.len().to_string()]))
+    }
+
     fn admit(&mut self, action: &str, change: Option<&Change>) -> Option<Fault> {
         if change.is_some() {
             self.calls.changes += 1;
@@ -262,20 +353,34 @@ impl Inner {
     fn carry_out<T>(
         &mut self,
         action: &str,
-        change: Option<&Change>,
+        fault: Option<Fault>,
+        is_change: bool,
         effect: impl FnOnce(&mut World) -> Result<T, Refusal>,
     ) -> Option<Result<T, CloudError>> {
-        let fault = self.admit(action, change);
+        let time = self.begun.elapsed();
+        Arc::make_mut(&mut self.world).time = time;
         match &fault {
-            Some(Fault::Before(error)) => return Some(Err(error.clone())),
+            Some(Fault::Before(error) | Fault::Late(_, error)) => return Some(Err(error.clone())),
             Some(Fault::HangBefore) => return None,
-            Some(Fault::After(_) | Fault::HangAfter) | None => {}
+            Some(Fault::Stale) if !is_change => {
+                return Some(effect(Arc::make_mut(&mut self.earlier)).map_err(|refusal| refused(action, refusal)));
+            }
+            Some(Fault::After(_) | Fault::HangAfter | Fault::Stale | Fault::Pause(_)) | None => {}
+        }
+        if let Some(scale) = self.world.options.buckets
+            && !self.buckets.take(action, scale)
+        {
+            self.calls.throttled += 1;
+            return Some(Err(refused(action, Refusal::new("RequestLimitExceeded", "Request limit exceeded."))));
+        }
+        if is_change {
+            self.earlier = Arc::clone(&self.world);
         }
         let answer = effect(Arc::make_mut(&mut self.world)).map_err(|refusal| refused(action, refusal));
         match fault {
             Some(Fault::After(error)) => Some(Err(error)),
-            Some(_) => None,
-            None => Some(answer),
+            Some(Fault::HangAfter) => None,
+            _ => Some(answer),
         }
     }
 }

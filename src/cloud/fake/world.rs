@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -99,6 +100,12 @@ pub struct World {
     pub(super) taken: BTreeMap<String, BTreeSet<Ipv4Addr>>,
     /// Objects that listings do not show yet, with the listings left.
     pub(super) unseen: BTreeMap<String, u32>,
+    /// Objects that listings by tag never show: for tests of what depends on these.
+    pub untagged: BTreeSet<String>,
+    /// When objects were made, since the account was.
+    pub(super) born: BTreeMap<String, Duration>,
+    /// Since the account was made.
+    pub(super) time: Duration,
     counters: BTreeMap<&'static str, u64>,
     now: Timestamp,
 }
@@ -125,6 +132,9 @@ impl World {
             tokens: BTreeMap::new(),
             taken: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            untagged: BTreeSet::new(),
+            born: BTreeMap::new(),
+            time: Duration::ZERO,
             counters: BTreeMap::new(),
             now: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(20_454 * 24), // 2026-01-01
         }
@@ -137,7 +147,13 @@ impl World {
         if self.options.listing_lag > 0 {
             self.unseen.insert(id.clone(), self.options.listing_lag);
         }
+        self.born.insert(id.clone(), self.time);
         id
+    }
+
+    /// How many objects of each kind were ever made.
+    pub(super) fn made(&self) -> BTreeMap<&'static str, u64> {
+        self.counters.clone()
     }
 
     pub(super) fn count(&mut self, what: &'static str) -> u64 {
@@ -158,21 +174,6 @@ impl World {
         Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits().wrapping_add(offset % (1 << 17))).to_string()
     }
 
-    /// Whether a listing shows the object: not for the first `listing_lag` listings after its creation.
-    pub(super) fn shown(&mut self, id: &str) -> bool {
-        match self.unseen.get_mut(id) {
-            None => true,
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                false
-            }
-            Some(_) => {
-                self.unseen.remove(id);
-                true
-            }
-        }
-    }
-
     /// The answer of an earlier call with the same token: `None` for a new token.
     pub(super) fn replay(&self, action: &'static str, token: &str, request: &str) -> Answer<Option<Changed>> {
         if token.is_empty() || token.len() > 64 || !token.is_ascii() {
@@ -180,6 +181,7 @@ impl World {
         }
         match self.tokens.get(&(token.to_owned(), action)) {
             None => Ok(None),
+            Some(_) if self.options.forgets_tokens => Ok(None),
             Some((stored, changed)) if stored == request => Ok(Some(changed.clone())),
             Some(_) => Err(Refusal::new(
                 "IdempotentParameterMismatch",

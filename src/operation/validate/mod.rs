@@ -352,7 +352,7 @@ fn machines(state: &State, observed: &Observed) -> Vec<Problem> {
         let live: Vec<&Instance> = observed
             .instances
             .iter()
-            .filter(|instance| instance.is_live() && instance.tags.get("kubewright.io/instance-group") == Some(&group.name))
+            .filter(|instance| instance.is_live() && instance.tags.get(tags::GROUP) == Some(&group.name))
             .collect();
         if live.len() < group.count as usize {
             let what = format!("instance group {}: {} of {} instances exist", group.name, live.len(), group.count);
