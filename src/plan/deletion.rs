@@ -67,7 +67,7 @@ pub fn delete(cluster: &str, uid: &str, region: &str, recorded: &State, observed
 }
 
 /// Names that kubewright may have made, below the cluster's name.
-fn owned_names(cluster: &str) -> [String; 4] {
+pub(super) fn owned_names(cluster: &str) -> [String; 4] {
     ["api", "api.internal", "bastion", "kubewright-owner"].map(|label| format!("{label}.{cluster}"))
 }
 

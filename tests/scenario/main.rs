@@ -8,5 +8,6 @@ mod faults;
 mod life;
 mod names;
 mod output;
+mod plans;
 mod store;
 mod world;
