@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::ResourceId;
-use crate::plan::{Change, NodeTask, Ref};
+use crate::plan::{Change, Drift, NodeTask, Ref};
 use crate::recorded::PinnedImage;
 
 /// A complete, inert plan: actions in an order in which each stands behind all that it waits for.
@@ -26,6 +26,9 @@ pub struct Plan {
     pub groups: Vec<GroupSummary>,
     /// Live machines that differ from what the spec asks; `update` leaves them alone.
     pub behind: Vec<Behind>,
+    /// What was changed by hand in the account since it was last applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// Reasons why this plan may not be applied at all.
     pub errors: Vec<Problem>,
     pub warnings: Vec<String>,
