@@ -79,6 +79,7 @@ pub enum Command {
     Update(UpdateArgs),
     Delete(DeleteArgs),
     Get(GetArgs),
+    Status(StatusArgs),
     Validate(ValidateArgs),
     /// Write what other tools need
     #[command(
@@ -206,6 +207,17 @@ pub enum Kind {
     InstanceGroups,
     #[value(aliases = ["instance", "nodes", "node"])]
     Instances,
+}
+
+/// Show what is known of a cluster: revision, last run, lock, machines, drift
+///
+/// Reads the store and the account, and changes nothing; connects to no machine.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubewright status demo.k8s.example.com")]
+pub struct StatusArgs {
+    /// Name of the cluster; the word `cluster` may stand before it
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
+    pub words: Vec<String>,
 }
 
 /// Check that a cluster works, and name the one thing that blocks

@@ -109,6 +109,7 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
         Command::Delete(args) => command::delete::run(session, args).await,
         Command::Get(args) => command::get::run(session, args).await,
         Command::Validate(args) => command::validate::run(session, args).await,
+        Command::Status(args) => command::status::run(session, args).await,
         Command::Export(command) => command::export::run(session, command).await,
         Command::Render(args) => command::render::run(session, args).await,
         Command::Lock(command) => command::lock::run(session, command).await,

@@ -9,6 +9,7 @@ mod read;
 mod render;
 mod saved;
 mod session;
+mod status;
 mod update;
 mod validate;
 
@@ -19,5 +20,6 @@ pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use render::render_files;
 pub use saved::SavedPlan;
 pub use session::{CloudConsoles, Connect, Env, MakeNodes};
+pub use status::{GroupPhases, LockSummary, OpenIntent, Pending, Status, status};
 pub use update::{Prepared, Report, SpecFile, UpdateRequest, apply_update, prepare_update};
 pub use validate::{NodeRow, Problem, Validation, validate};

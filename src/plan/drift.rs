@@ -82,12 +82,8 @@ impl Planner<'_> {
 
     /// Notes drift that is left alone, with what a person can do.
     pub fn left_alone(&mut self, mut drift: Drift, next: String) {
-        self.plan.warnings.push(format!(
-            "{} of {} ({}); left alone; to set it back: {next}",
-            drift.words(),
-            drift.resource,
-            drift.id
-        ));
+        let what = format!("{} ({}): {}", drift.resource, drift.id, drift.words());
+        self.plan.warnings.push(format!("{what}; left alone; to set it back: {next}"));
         drift.next = Some(next);
         self.plan.drift.push(drift);
     }

@@ -91,6 +91,9 @@ const TAGGED: [&str; 9] = [
     "instance/nodes-us-east-1a-1",
 ];
 
+/// Tags with the values that a hand gives them; none: taken away.
+type Tagging = Vec<(&'static str, Option<&'static str>)>;
+
 fn retag(world: &World, resource: &str, edit: impl FnOnce(&mut Tags)) {
     let id = id(world, resource);
     world.cloud.edit(|account| {
@@ -118,7 +121,7 @@ async fn tags_edited_by_hand_are_seen_and_set_again_and_nothing_is_made_twice() 
     let base = World::of(PRIVATE).await;
     let (original, shape) = (base.account(), base.shape());
     for resource in TAGGED {
-        let mut edits: Vec<(&str, Vec<(&str, Option<&str>)>)> = vec![
+        let mut edits: Vec<(&str, Tagging)> = vec![
             ("the spec's, changed", vec![("team", Some("red"))]),
             ("the spec's, removed", vec![("team", None)]),
             ("Name", vec![("Name", Some("x"))]),
@@ -166,8 +169,9 @@ async fn what_was_deleted_by_hand_is_made_again_after_it_was_shown() {
     type Delete = fn(&World) -> Vec<Change>;
     let base = World::of(PRIVATE).await;
     let shape = base.shape();
-    let nat = |world: &World| Change::DeleteNatGateway { gateway: known(world, "nat-gateway/us-east-1b") };
-    let nat: fn(&World) -> Change = nat;
+    fn nat(world: &World) -> Change {
+        Change::DeleteNatGateway { gateway: known(world, "nat-gateway/us-east-1b") }
+    }
     let deletes: Vec<(&str, Delete)> = vec![
         ("internet-gateway", |world| {
             let gateway = id(world, "internet-gateway");
@@ -189,19 +193,15 @@ async fn what_was_deleted_by_hand_is_made_again_after_it_was_shown() {
             of_table(world, "route-table/us-east-1b", |table| table.associations.clear());
             vec![Change::DeleteRouteTable { table: known(world, "route-table/us-east-1b") }]
         }),
+        // What holds it goes first.
+        ("nat-address/us-east-1b", |world| {
+            vec![nat(world), Change::ReleaseAddress { allocation: known(world, "nat-address/us-east-1b") }]
+        }),
+        ("utility-subnet/us-east-1b", |world| {
+            vec![nat(world), Change::DeleteSubnet { subnet: known(world, "utility-subnet/us-east-1b") }]
+        }),
     ];
-    let mut all: Vec<(&str, Box<dyn Fn(&World) -> Vec<Change>>)> =
-        deletes.into_iter().map(|(what, delete)| (what, Box::new(delete) as Box<dyn Fn(&World) -> Vec<Change>>)).collect();
-    // What holds it goes first.
-    all.push((
-        "nat-address/us-east-1b",
-        Box::new(move |world| vec![nat(world), Change::ReleaseAddress { allocation: known(world, "nat-address/us-east-1b") }]),
-    ));
-    all.push((
-        "utility-subnet/us-east-1b",
-        Box::new(move |world| vec![nat(world), Change::DeleteSubnet { subnet: known(world, "utility-subnet/us-east-1b") }]),
-    ));
-    for (what, delete) in all {
+    for (what, delete) in deletes {
         let world = copy(&base).await;
         let gone = id(&world, what);
         for change in delete(&world) {

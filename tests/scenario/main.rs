@@ -11,5 +11,6 @@ mod life;
 mod names;
 mod output;
 mod plans;
+mod status;
 mod store;
 mod world;
