@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::cloud::{Cloud, CloudError, Scope};
 use crate::desired::ResourceId;
 use crate::observed::Catalogue;
-use crate::observed::Observed;
+use crate::observed::{Observed, RouteTable};
 use crate::plan::found::{Tagged, objects};
 use crate::plan::images::CatalogueQuery;
 use crate::recorded::State;
@@ -75,7 +75,7 @@ pub async fn observe(
     let seen: BTreeSet<String> = security_groups.iter().map(|group| group.id.clone()).collect();
     security_groups.extend(in_vpc.into_iter().filter(|group| !seen.contains(&group.id)));
     let (hosted_zones, records) = names;
-    Ok(Observed {
+    let mut observed = Observed {
         vpcs,
         subnets,
         internet_gateways,
@@ -87,7 +87,92 @@ pub async fn observe(
         instances,
         hosted_zones,
         records,
+    };
+    if let Some(state) = recorded {
+        look_closer(cloud, &mut observed, cluster, state).await?;
+    }
+    Ok(observed)
+}
+
+/// A listing by tag does not show an object whose identity tag was changed by hand. What is recorded and was not seen is looked
+/// for by the cluster's other tag and in its VPC, so that nothing is made twice; that costs calls only where something is missing.
+async fn look_closer(cloud: &dyn Cloud, observed: &mut Observed, cluster: &str, state: &State) -> Result<(), CloudError> {
+    let unseen: Vec<(&ResourceId, &str)> = {
+        let seen = ids(observed);
+        let own = state.resources.iter().filter(|(resource, _)| !matches!(resource, ResourceId::Records));
+        own.map(|(resource, record)| (resource, record.id.as_str())).filter(|(_, id)| !seen.contains(id)).collect()
+    };
+    let associated: BTreeSet<&String> =
+        observed.route_tables.iter().flat_map(|table| &table.associations).filter_map(|one| one.subnet.as_ref()).collect();
+    let vpc = state.resources.get(&ResourceId::Vpc).map(|record| Scope::Vpc(record.id.clone()));
+    // A subnet that was moved to somebody else's table: that table says so.
+    if let (Some(vpc), true) = (&vpc, observed.subnets.iter().any(|subnet| !associated.contains(&subnet.id))) {
+        let theirs = cloud.route_tables(vpc).await?;
+        let holds = |table: &RouteTable| table.associations.iter().any(|one| one.subnet.is_some());
+        let all: BTreeSet<String> = theirs.iter().filter(|table| holds(table)).map(|table| table.id.clone()).collect();
+        add(&mut observed.route_tables, theirs, &all.iter().map(String::as_str).collect());
+    }
+    let mut scopes = vec![Scope::Name(cluster.to_owned())];
+    scopes.extend(vpc);
+    let all: BTreeSet<&str> = unseen.iter().map(|(_, id)| *id).collect();
+    let kinds: BTreeSet<Kind> = unseen.iter().filter_map(|(resource, _)| kind(resource)).collect();
+    for kind in kinds {
+        for scope in &scopes {
+            // Addresses and key pairs are in no VPC.
+            if matches!((kind, scope), (Kind::Address | Kind::KeyPair, Scope::Vpc(_))) {
+                continue;
+            }
+            match kind {
+                Kind::Vpc => add(&mut observed.vpcs, cloud.vpcs(scope).await?, &all),
+                Kind::Subnet => add(&mut observed.subnets, cloud.subnets(scope).await?, &all),
+                Kind::InternetGateway => add(&mut observed.internet_gateways, cloud.internet_gateways(scope).await?, &all),
+                Kind::NatGateway => add(&mut observed.nat_gateways, cloud.nat_gateways(scope).await?, &all),
+                Kind::Address => add(&mut observed.addresses, cloud.addresses(scope).await?, &all),
+                Kind::RouteTable => add(&mut observed.route_tables, cloud.route_tables(scope).await?, &all),
+                Kind::SecurityGroup => add(&mut observed.security_groups, cloud.security_groups(scope).await?, &all),
+                Kind::KeyPair => add(&mut observed.key_pairs, cloud.key_pairs(scope).await?, &all),
+                Kind::Instance => add(&mut observed.instances, cloud.instances(scope).await?, &all),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Vpc,
+    Subnet,
+    InternetGateway,
+    NatGateway,
+    Address,
+    RouteTable,
+    SecurityGroup,
+    KeyPair,
+    Instance,
+}
+
+fn kind(resource: &ResourceId) -> Option<Kind> {
+    Some(match resource {
+        ResourceId::Vpc => Kind::Vpc,
+        ResourceId::InternetGateway => Kind::InternetGateway,
+        ResourceId::Subnet(..) => Kind::Subnet,
+        ResourceId::NatAddress(_) => Kind::Address,
+        ResourceId::NatGateway(_) => Kind::NatGateway,
+        ResourceId::PublicRouteTable | ResourceId::PrivateRouteTable(_) => Kind::RouteTable,
+        ResourceId::SecurityGroup(_) => Kind::SecurityGroup,
+        ResourceId::KeyPair => Kind::KeyPair,
+        ResourceId::Instance(_) => Kind::Instance,
+        ResourceId::DefaultSecurityGroup | ResourceId::Records => return None,
     })
+}
+
+/// Of what a wider listing shows, the recorded objects that are not there yet.
+fn add<T: Tagged>(there: &mut Vec<T>, listed: Vec<T>, wanted: &BTreeSet<&str>) {
+    for object in listed {
+        if wanted.contains(object.id()) && !there.iter().any(|seen| seen.id() == object.id()) {
+            there.push(object);
+        }
+    }
 }
 
 /// Observes until every recent record is seen or old enough to be missed for good.

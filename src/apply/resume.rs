@@ -107,6 +107,14 @@ pub fn reconcile(state: &mut State, observed: &Observed, uid: &str, now: &str) {
     state.resources.retain(|resource, _| {
         seen.contains(resource) || matches!(resource, ResourceId::Records | ResourceId::DefaultSecurityGroup)
     });
+    // A stop and start gives a machine another address.
+    for (resource, record) in &mut state.resources {
+        if let Some(instance) = found.instances.get(resource).and_then(|twins| twins.first()).filter(|seen| seen.id == record.id)
+        {
+            record.private_address.clone_from(&instance.private_address);
+            record.public_address.clone_from(&instance.public_address);
+        }
+    }
     for (resource, id, attempt) in adopted {
         if let ResourceId::Instance(slot) = &resource
             && state.nodes.get(slot).is_none_or(|node| node.instance != id)

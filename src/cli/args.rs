@@ -79,6 +79,7 @@ pub enum Command {
     Update(UpdateArgs),
     Delete(DeleteArgs),
     Get(GetArgs),
+    Status(StatusArgs),
     Validate(ValidateArgs),
     /// Write what other tools need
     #[command(
@@ -92,9 +93,13 @@ pub enum Command {
     /// Show or break the lock of a cluster
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  kubewright lock status demo.k8s.example.com")]
     Lock(LockCommand),
-    /// Print the JSON Schema of specs
+    /// Print the JSON Schema of specs, or of plans
     #[command(after_help = "Example:\n  kubewright schema > kubewright.schema.json")]
-    Schema,
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t)]
+        of: SchemaOf,
+    },
     /// Print the completion script of a shell
     #[command(after_help = "Example:\n  kubewright completion bash > /etc/bash_completion.d/kubewright")]
     Completion {
@@ -104,6 +109,15 @@ pub enum Command {
     /// Print the version
     #[command(after_help = "Example:\n  kubewright version -o json")]
     Version,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// The spec file
+    #[default]
+    Spec,
+    /// What --plan-out writes and a dry run prints with -o json
+    Plan,
 }
 
 /// Make a cluster from a spec
@@ -116,8 +130,8 @@ pub struct CreateArgs {
     #[arg(value_names = ["cluster"], num_args = 0..=1)]
     pub words: Vec<String>,
     /// The spec
-    #[arg(short, long, value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "plan")]
+    pub file: Option<PathBuf>,
     #[command(flatten)]
     pub apply: ApplyArgs,
 }
@@ -150,6 +164,12 @@ pub struct ApplyArgs {
     /// Draw where the time went, also of a run that fails
     #[arg(long, value_name = "FILE.svg", requires = "yes")]
     pub timeline: Option<PathBuf>,
+    /// Write the plan of a dry run to a file
+    #[arg(long, value_name = "FILE", conflicts_with = "yes")]
+    pub plan_out: Option<PathBuf>,
+    /// Apply exactly this plan, or refuse; without --yes, show it
+    #[arg(long, value_name = "FILE", conflicts_with = "plan_out")]
+    pub plan: Option<PathBuf>,
 }
 
 /// Delete a cluster, in dependency order, and prove that nothing is left
@@ -188,6 +208,17 @@ pub enum Kind {
     InstanceGroups,
     #[value(aliases = ["instance", "nodes", "node"])]
     Instances,
+}
+
+/// Show what is known of a cluster: revision, last run, lock, machines, drift
+///
+/// Reads the store and the account, and changes nothing; connects to no machine.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubewright status demo.k8s.example.com")]
+pub struct StatusArgs {
+    /// Name of the cluster; the word `cluster` may stand before it
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
+    pub words: Vec<String>,
 }
 
 /// Check that a cluster works, and name the one thing that blocks

@@ -84,7 +84,7 @@ impl Parsed {
 
     /// Whether the command is answered from the program alone, without a runtime: its threads take longer to start than the answer.
     pub fn needs_no_world(&self) -> bool {
-        matches!(self.cli.command, Command::Schema | Command::Completion { .. } | Command::Version)
+        matches!(self.cli.command, Command::Schema { .. } | Command::Completion { .. } | Command::Version)
     }
 
     /// Runs the command and returns the exit code.
@@ -109,11 +109,12 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
         Command::Delete(args) => command::delete::run(session, args).await,
         Command::Get(args) => command::get::run(session, args).await,
         Command::Validate(args) => command::validate::run(session, args).await,
+        Command::Status(args) => command::status::run(session, args).await,
         Command::Export(command) => command::export::run(session, command).await,
         Command::Render(args) => command::render::run(session, args).await,
         Command::Recover(args) => command::recover::run(session, args).await,
         Command::Lock(command) => command::lock::run(session, command).await,
-        Command::Schema => command::version::schema(session),
+        Command::Schema { of } => command::version::schema(session, of),
         Command::Completion { shell } => command::version::completion(session, shell),
         Command::Version => command::version::version(session),
     }

@@ -74,7 +74,7 @@ impl Session<'_> {
         if !loaded.warnings.is_empty() {
             self.ui.status_as_is(&loaded.warnings.render(self.ui.width(), self.ui.colour_of_status()));
         }
-        Ok(SpecFile { bytes, cluster: loaded.cluster })
+        Ok(SpecFile { file: path.display().to_string(), bytes, cluster: loaded.cluster })
     }
 
     pub fn is_for_people(&self) -> bool {

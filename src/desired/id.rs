@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Role;
@@ -18,8 +19,9 @@ pub enum Audience {
 
 /// What a resource is in the cluster, in words that outlive AWS's ids. The text form is the tag
 /// `kubewright.io/resource` and the key in the state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
 pub enum ResourceId {
     Vpc,
     InternetGateway,

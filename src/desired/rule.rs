@@ -1,12 +1,13 @@
 //! Rules of a security group.
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Role;
 
 /// `IpProtocol` of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// -1: everything.
@@ -21,10 +22,10 @@ pub enum Protocol {
 }
 
 /// The other end of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
-    Cidr(Ipv4Net),
+    Cidr(#[schemars(with = "String")] Ipv4Net),
     /// The group of a role of this cluster.
     Group(Role),
     /// A group by its id, or a peer that is never desired: a prefix list (`pl-...`) or an IPv6 range. Only seen in the account.
@@ -32,7 +33,7 @@ pub enum Peer {
 }
 
 /// One ingress or egress rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     pub egress: bool,
     pub protocol: Protocol,

@@ -212,11 +212,13 @@ async fn locked(
     }
     adopt(&world, &observed).await.map_err(OperationError::Unsettled)?;
     (events)(Event::Phase("delete"));
+    let before = world.record.state();
     let outcome = run(&prepared.plan, Arc::clone(&world), None, &observed).await;
 
     (events)(Event::Phase("verify"));
     let again = observe(opened.cloud.as_ref(), &Scope::Uid(opened.state.uid.clone()), &opened.zone, name, None).await?;
-    let left = delete(name, &opened.state.uid, &opened.state.region, &world.record.state(), &again);
+    // With the record as it was: by it, copies of what is gone now are known not to be the cluster's.
+    let left = delete(name, &opened.state.uid, &opened.state.region, &before, &again);
     let remaining: Vec<String> = left
         .actions
         .iter()

@@ -2,7 +2,7 @@
 
 use crate::apply::Failure;
 use crate::cloud::CloudError;
-use crate::plan::Problem;
+use crate::plan::{NoPlan, Problem};
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +36,29 @@ pub enum OperationError {
     /// The plan names what is wrong.
     #[error("the plan cannot be applied")]
     Refused(Vec<Problem>),
+    #[error("{file} is no plan that can be applied; nothing was changed\n  why {why}")]
+    NoPlan { file: String, why: NoPlan },
+    #[error("the plan {file} is out of date; nothing was changed{}", rows(moved))]
+    PlanMoved { file: String, moved: Vec<String>, again: String },
+    #[error("{calls} of an earlier run had no answer, so what there is to do is not known for certain")]
+    NotSettled { cluster: String, calls: String },
     #[error("an earlier run could not be settled: {0}")]
     Unsettled(Failure),
     #[error("{0}")]
     Failed(String),
 }
+
+/// As errors of the store lay out their rows.
+fn rows(moved: &[String]) -> String {
+    let mut text: String = moved.iter().take(ROWS).map(|moved| format!("\n  moved {moved}")).collect();
+    if let Some(rest) = moved.len().checked_sub(ROWS + 1) {
+        text.push_str(&format!("\n  moved and {} more", rest + 1));
+    }
+    text
+}
+
+/// Differences that are told one by one.
+const ROWS: usize = 6;
 
 fn list(known: &[String]) -> String {
     if known.is_empty() { "; it holds none".into() } else { format!("; it holds {}", known.join(", ")) }
@@ -52,6 +70,7 @@ impl OperationError {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Refused(_) | Self::OtherName { .. } => 5,
+            Self::NoPlan { .. } | Self::PlanMoved { .. } | Self::NotSettled { .. } => 5,
             _ => 1,
         }
     }
@@ -78,6 +97,9 @@ impl OperationError {
                 format!("put {location}/secrets back from a backup or from an older version of the bucket's objects")
             }
             Self::Protected(_) => "set prevent_destroy = false in the spec, then kubewright update -f FILE --yes".into(),
+            Self::NoPlan { .. } => "make it again, with --plan-out".into(),
+            Self::PlanMoved { again, .. } => again.clone(),
+            Self::NotSettled { cluster, .. } => format!("kubewright update {cluster} --yes"),
             Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
         })
     }

@@ -14,8 +14,10 @@ use crate::cloud::{Calls, Cloud, Scope};
 use crate::cluster::{Cluster, Cni, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
+use crate::operation::saved::{self, SavedPlan};
 use crate::operation::session::{Env, same_account};
 use crate::operation::{OperationError, changed, delegation};
+use crate::plan::document::{self, Basis, Command};
 use crate::plan::found::objects;
 use crate::plan::{Input, PHASES, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
@@ -31,11 +33,15 @@ pub struct UpdateRequest {
     pub spec: Option<SpecFile>,
     /// The cluster must be new, or its creation unfinished.
     pub create: bool,
+    /// The plan must come out as this one.
+    pub saved: Option<Arc<SavedPlan>>,
 }
 
 /// A spec that was read and checked.
 #[derive(Clone, Debug)]
 pub struct SpecFile {
+    /// As it was typed.
+    pub file: String,
     pub bytes: Vec<u8>,
     pub cluster: Cluster,
 }
@@ -59,6 +65,11 @@ pub struct Prepared {
     pub new_revision: bool,
     /// Keys of the spec in which it differs.
     pub changed: Vec<String>,
+    /// What the plan stands on.
+    pub(super) basis: Basis,
+    pub(super) command: Command,
+    /// The plan as every dry run of a new cluster shows it, before it has a uid.
+    pub(super) without_uid: Option<Plan>,
     state: State,
     observed: Observed,
 }
@@ -78,13 +89,13 @@ pub struct Report {
     pub phases: Vec<(String, f64)>,
 }
 
-struct Opened {
+pub(super) struct Opened {
     store: ClusterStore,
-    held: Option<Held>,
-    cluster: Cluster,
+    pub(super) held: Option<Held>,
+    pub(super) cluster: Cluster,
     state: State,
     cloud: Arc<dyn Cloud>,
-    account: Account,
+    pub(super) account: Account,
     new_revision: bool,
     /// That the plan leads to.
     revision: u32,
@@ -130,7 +141,7 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
     Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
-async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
+async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: State) -> Result<Prepared, OperationError> {
     let begun = env.clock.now();
     let Opened { cloud, cluster, .. } = opened;
     let is_new = opened.held.is_none();
@@ -166,6 +177,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         user_data: &user_data,
     };
     let mut plan = plan(input);
+    let without_uid = (is_new && state.uid != NO_UID).then(|| crate::plan::plan(Input { uid: NO_UID, ..input }));
     let zone = observed.hosted_zones.iter().find(|zone| !zone.private);
     if let (true, Some(zone)) = (state.applied == 0, zone) {
         plan.warnings.extend(delegation::warning(env.resolver.as_ref(), zone).await);
@@ -174,8 +186,12 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
     if let Some(defect) = defects.first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
     }
-    Ok(Prepared {
+    let basis = Basis { objects: document::of_objects(&observed, &cluster.name), ..saved::basis(opened, request) };
+    let prepared = Prepared {
         plan,
+        basis,
+        command: if request.create { Command::Create } else { Command::Update },
+        without_uid,
         cluster: cluster.clone(),
         account: opened.account.clone(),
         is_new,
@@ -188,7 +204,11 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
         changed: changed::keys(&state.model, cluster),
         state,
         observed,
-    })
+    };
+    match &request.saved {
+        Some(saved) => saved.refuse_moved(&prepared).map(|()| prepared),
+        None => Ok(prepared),
+    }
 }
 
 fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
@@ -224,7 +244,8 @@ pub async fn prepare_update(env: &Env, request: &UpdateRequest) -> Result<Prepar
         // The uid is made when the cluster is registered; until then every look at the plan is the same.
         state.uid = NO_UID.to_owned();
     }
-    make_plan(env, &opened, state).await
+    saved::refuse_early(&opened, request)?;
+    make_plan(env, &opened, request, state).await
 }
 
 /// Locks, settles what an earlier run left, plans, shows the plan through `on_plan`, and applies it.
@@ -237,6 +258,7 @@ pub async fn apply_update(
 ) -> Result<Report, OperationError> {
     // Before the lock: a refused account or name must not leave even a lock behind.
     let before = open(env, request).await?;
+    saved::refuse_early(&before, request)?;
     let lock = env.acquire(&before.store).await?;
     let result = locked(env, request, events, stop, on_plan, &lock).await;
     let released = lock.release().await;
@@ -256,6 +278,7 @@ async fn locked(
     let begun = env.clock.now();
     // What was read before the lock may be old.
     let mut opened = open(env, request).await?;
+    saved::refuse_early(&opened, request)?;
     let mut settled = vec![];
     let mut recorder = None;
     if let Some(held) = opened.held.take() {
@@ -265,7 +288,7 @@ async fn locked(
         recorder = Some(world.1);
     }
     let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| recorder.state());
-    let prepared = make_plan(env, &opened, state).await?;
+    let prepared = make_plan(env, &opened, request, state).await?;
     on_plan(&prepared);
     if !prepared.plan.errors.is_empty() {
         return Err(OperationError::Refused(prepared.plan.errors));

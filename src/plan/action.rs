@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::ResourceId;
-use crate::plan::{Change, NodeTask, Ref};
+use crate::plan::{Change, Drift, NodeTask, Ref};
 use crate::recorded::PinnedImage;
 
 /// A complete, inert plan: actions in an order in which each stands behind all that it waits for.
 ///
 /// Invariants, checked by [`Plan::check`]: ids are unique, `after` names earlier actions only, and a reference to a resource
 /// that does not exist yet is made by an action that comes before.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub cluster: String,
     pub uid: String,
@@ -25,6 +26,9 @@ pub struct Plan {
     pub groups: Vec<GroupSummary>,
     /// Live machines that differ from what the spec asks; `update` leaves them alone.
     pub behind: Vec<Behind>,
+    /// What was changed by hand in the account since it was last applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// Reasons why this plan may not be applied at all.
     pub errors: Vec<Problem>,
     pub warnings: Vec<String>,
@@ -34,7 +38,7 @@ pub struct Plan {
     pub unanswered: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// What is wrong.
     pub what: String,
@@ -42,7 +46,7 @@ pub struct Problem {
     pub next: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupSummary {
     pub name: String,
     pub role: String,
@@ -52,7 +56,7 @@ pub struct GroupSummary {
     pub behind: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Behind {
     pub group: String,
     pub slot: String,
@@ -60,7 +64,7 @@ pub struct Behind {
     pub reasons: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
     Create,
@@ -71,7 +75,7 @@ pub enum Verb {
 }
 
 /// One thing to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     /// Unique in the plan and readable: `create subnet/us-east-1a`.
     pub id: String,
@@ -89,7 +93,7 @@ pub struct Action {
     pub work: Work,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
     /// One after the other.
@@ -104,7 +108,7 @@ pub enum Work {
 }
 
 /// Part of an action's work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
     Change(Change),
@@ -118,7 +122,7 @@ pub enum Call {
     Complete,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
     InstanceRunning,
@@ -128,7 +132,7 @@ pub enum Until {
 }
 
 /// How many resources a plan touches, each counted once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub create: usize,
     pub change: usize,

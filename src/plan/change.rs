@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{ResourceId, Rule};
@@ -14,7 +15,7 @@ use crate::desired::{ResourceId, Rule};
 pub type Tags = BTreeMap<String, String>;
 
 /// A value that may only be known once another action is done.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ref {
     Known(String),
@@ -46,7 +47,7 @@ impl fmt::Display for Ref {
 }
 
 /// `RunInstances` for one machine (`MinCount` = `MaxCount` = 1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunInstance {
     pub image: String,
     pub machine_type: String,
@@ -67,7 +68,7 @@ pub struct RunInstance {
 }
 
 /// Action on one Route 53 record set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RecordVerb {
     Create,
@@ -75,7 +76,7 @@ pub enum RecordVerb {
     Delete,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordChange {
     pub verb: RecordVerb,
     /// Without the trailing dot, lower case.
@@ -89,10 +90,11 @@ pub struct RecordChange {
 }
 
 /// One mutating AWS call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "call")]
 pub enum Change {
     CreateVpc {
+        #[schemars(with = "String")]
         cidr: Ipv4Net,
         tags: Tags,
     },
@@ -107,6 +109,7 @@ pub enum Change {
     },
     CreateSubnet {
         vpc: Ref,
+        #[schemars(with = "String")]
         cidr: Ipv4Net,
         zone: String,
         tags: Tags,
@@ -154,12 +157,14 @@ pub enum Change {
     /// `target`: an internet gateway or a NAT gateway, told apart by `nat`.
     CreateRoute {
         table: Ref,
+        #[schemars(with = "String")]
         destination: Ipv4Net,
         target: Ref,
         nat: bool,
     },
     ReplaceRoute {
         table: Ref,
+        #[schemars(with = "String")]
         destination: Ipv4Net,
         target: Ref,
         nat: bool,

@@ -86,7 +86,7 @@ fn leaving(observed: &Observed, uid: &str) -> Vec<Doomed> {
 }
 
 /// Names that kubewright may have made, below the cluster's name.
-fn owned_names(cluster: &str) -> [String; 4] {
+pub(super) fn owned_names(cluster: &str) -> [String; 4] {
     ["api", "api.internal", "bastion", "kubewright-owner"].map(|label| format!("{label}.{cluster}"))
 }
 

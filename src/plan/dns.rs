@@ -1,10 +1,13 @@
 //! Route 53 records: ownership, publication of control planes, the bastion's name.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::Role;
 use crate::desired::dns::{TTL, bastion_name, owner_value};
 use crate::desired::{Machine, ResourceId};
-use crate::observed::HostedZone;
-use crate::plan::action::{Action, Call, Verb};
+use crate::observed::{HostedZone, RecordSet};
+use crate::plan::action::{Action, Call};
+use crate::plan::drift::{BY_HAND, Drift};
 use crate::plan::machines::await_id;
 use crate::plan::planner::{Planner, create, create_id, update};
 use crate::plan::{Change, RecordChange, RecordVerb, Ref};
@@ -36,18 +39,46 @@ pub fn zone<'a>(planner: &Planner<'a>) -> Option<&'a HostedZone> {
     zones.iter().find(|zone| !zone.private).or_else(|| zones.first())
 }
 
+fn observed<'a>(planner: &Planner<'a>, name: &str, kind: &str) -> Option<&'a RecordSet> {
+    planner.input.observed.records.iter().find(|record| record.name == name && record.kind == kind)
+}
+
 fn observed_values(planner: &Planner<'_>, name: &str, kind: &str) -> Option<Vec<String>> {
-    let record = planner.input.observed.records.iter().find(|record| record.name == name && record.kind == kind)?;
-    let mut values = record.values.clone();
+    observed(planner, name, kind).map(|record| sorted(record.values.clone()))
+}
+
+fn sorted(mut values: Vec<String>) -> Vec<String> {
     values.sort();
-    Some(values)
+    values
+}
+
+/// Whether the ownership record was deleted by hand: it is recorded as made, and every record that it marks holds nothing but
+/// addresses of the cluster's machines.
+fn lost_its_mark(planner: &Planner<'_>, zone: &HostedZone) -> bool {
+    let recorded = planner.input.recorded;
+    let machines =
+        planner.input.observed.instances.iter().flat_map(|instance| [&instance.private_address, &instance.public_address]);
+    let addresses: BTreeSet<&String> = recorded
+        .resources
+        .values()
+        .flat_map(|record| [&record.private_address, &record.public_address])
+        .chain(machines)
+        .flatten()
+        .collect();
+    let names = &planner.desired.names;
+    let ours = [Some(&names.api), Some(&names.api_internal), names.bastion.as_ref()];
+    let mut marked = planner.input.observed.records.iter().filter(|record| ours.contains(&Some(&record.name)));
+    recorded.resources.get(&ResourceId::Records).is_some_and(|record| record.id == zone.id)
+        && planner.was_finished(&ResourceId::Records)
+        && marked.all(|record| !record.special && record.values.iter().all(|value| addresses.contains(value)))
 }
 
 /// The ownership record comes before every other record and every machine; it is created, never overwritten.
 pub fn ownership(planner: &mut Planner<'_>) {
     let names = &planner.desired.names;
     let value = owner_value(&planner.input.cluster.name, planner.input.uid);
-    let Some(zone) = zone(planner) else { return };
+    let Some(zone) = zone(planner).cloned() else { return };
+    let zone = &zone;
     match observed_values(planner, &names.owner, "TXT") {
         Some(values) if values.contains(&value) => {}
         Some(values) => planner.error(
@@ -62,7 +93,8 @@ pub fn ownership(planner: &mut Planner<'_>) {
                 .filter(|name| planner.input.observed.records.iter().any(|record| record.name == **name))
                 .cloned()
                 .collect();
-            if !foreign.is_empty() {
+            let lost = lost_its_mark(planner, zone);
+            if !foreign.is_empty() && !lost {
                 planner.error(
                     format!("records exist that kubewright did not make: {}", foreign.join(", ")),
                     "delete them, or choose another name",
@@ -148,20 +180,37 @@ pub fn refresh(planner: &mut Planner<'_>) {
         changes.extend((!change.values.is_empty()).then_some(change));
     }
     let mut details = vec![];
+    let mut drift = vec![];
     let no_longer = bastion_name(&planner.input.cluster.name);
     let surplus = planner.input.observed.records.iter().find(|record| record.name == no_longer && record.kind == "A");
     let surplus = surplus.filter(|_| names.bastion.is_none() && is_owned(planner)).cloned();
+    let mut special = vec![];
     changes.retain(|change| {
-        let mut want: Vec<String> = change.values.iter().map(ToString::to_string).collect();
-        want.sort();
-        let have = observed_values(planner, &change.name, "A");
-        let differs = have.as_ref() != Some(&want);
-        if differs {
-            let was = have.map_or_else(|| "nothing".to_owned(), |values| values.join(", "));
-            details.push(format!("~ {}: {was} -> {}", change.name, want.join(", ")));
+        let want = sorted(change.values.iter().map(ToString::to_string).collect());
+        let have = observed(planner, &change.name, "A");
+        if have.is_some_and(|record| record.special) {
+            special.push(change.name.clone());
         }
-        differs
+        let values = have.map(|record| sorted(record.values.clone()));
+        let (values_differ, ttl_differs) = (values.as_ref() != Some(&want), have.is_some_and(|record| record.ttl != change.ttl));
+        if values_differ {
+            let is = values.as_ref().map_or_else(|| "nothing".to_owned(), |values| values.join(", "));
+            details.push(format!("~ {}: {is} -> {}", change.name, want.join(", ")));
+            drift.extend(by_hand(planner, &change.name, values.as_ref(), &is));
+        }
+        if let (true, Some(record)) = (ttl_differs, have) {
+            details.push(format!("~ {}: TTL {} -> {}", change.name, record.ttl, change.ttl));
+            let (attribute, is) = (format!("TTL of {}", change.name), record.ttl.to_string());
+            drift.push(Drift::new(&ResourceId::Records, &change.name, attribute, is, change.ttl.to_string()));
+        }
+        values_differ || ttl_differs
     });
+    for name in special {
+        planner.error(
+            format!("record {name} has a routing policy that kubewright did not set"),
+            "delete it by hand, then run the same command again: it is made anew",
+        );
+    }
     if let Some(record) = surplus {
         details.push(format!("- {}: {}", record.name, record.values.join(", ")));
         changes.push(RecordChange {
@@ -184,10 +233,25 @@ pub fn refresh(planner: &mut Planner<'_>) {
         .chain([create_id(&ResourceId::Records)])
         .collect();
     let change = Change::ChangeRecords { zone: zone.id, changes };
-    let action = Action {
-        after,
-        details,
-        ..update("addresses", ResourceId::Records, vec![Call::Change(change)], "addresses of machines".into())
-    };
-    planner.add(Action { verb: Verb::Update, ..action });
+    let reason = if drift.is_empty() { "addresses of machines" } else { BY_HAND };
+    let mut action =
+        Action { after, details, ..update("addresses", ResourceId::Records, vec![Call::Change(change)], reason.into()) };
+    planner.drifted(&mut action, drift);
+    planner.add(action);
+}
+
+/// Drift of a name whose values are neither the addresses of machines now nor those that are recorded of them.
+fn by_hand(planner: &Planner<'_>, name: &str, values: Option<&Vec<String>>, is: &str) -> Option<Drift> {
+    let names = &planner.desired.names;
+    let recorded = planner.input.recorded;
+    let role = if names.bastion.as_deref() == Some(name) { Role::Bastion } else { Role::ControlPlane };
+    let machines = planner.desired.machines.iter().filter(|machine| machine.role == role);
+    let was = machines.filter_map(|machine| {
+        let record = recorded.resources.get(&machine.id)?;
+        let public = role == Role::Bastion || (name == names.api && names.api_public);
+        if public { record.public_address.clone() } else { record.private_address.clone() }
+    });
+    let was = sorted(was.collect());
+    let explained = values == Some(&was) || was.is_empty() || !planner.was_finished(&ResourceId::Records);
+    (!explained).then(|| Drift::new(&ResourceId::Records, name, name, is, was.join(", ")))
 }

@@ -1,6 +1,6 @@
 //! Which observed object is which resource of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::{ResourceId, tags};
 use crate::observed::{
@@ -82,23 +82,53 @@ pub fn objects(observed: &Observed) -> Vec<&dyn Tagged> {
         .collect()
 }
 
-/// Live objects of one kind that carry the cluster's uid, by resource. The recorded one stands first, then by id: whatever
-/// stands behind the first is a twin, left by an interrupted run.
-pub fn by_resource<'a, T: Tagged>(objects: &'a [T], uid: &str, recorded: &State) -> BTreeMap<ResourceId, Vec<&'a T>> {
-    let mut found: BTreeMap<ResourceId, Vec<&T>> = BTreeMap::new();
-    for object in objects.iter().filter(|object| object.live()) {
-        if object.tags().get(tags::CLUSTER_UID).map(String::as_str) != Some(uid) {
-            continue;
-        }
-        if let Some(Ok(resource)) = object.tags().get(tags::RESOURCE).map(|text| text.parse::<ResourceId>()) {
-            found.entry(resource).or_default().push(object);
+/// What is known beforehand of the objects: ids that are recorded, and the attempts that made them.
+struct Known<'a> {
+    uid: &'a str,
+    by_id: BTreeMap<&'a str, &'a ResourceId>,
+    attempts: BTreeSet<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn new(uid: &'a str, recorded: &'a State) -> Self {
+        let own = recorded.resources.iter().filter(|(resource, _)| !matches!(resource, ResourceId::Records));
+        let attempts = recorded.resources.values().map(|record| record.attempt.as_str());
+        Self {
+            uid,
+            by_id: own.map(|(resource, record)| (record.id.as_str(), resource)).collect(),
+            attempts: attempts.filter(|attempt| !attempt.is_empty()).collect(),
         }
     }
-    for (resource, twins) in &mut found {
-        let known = recorded.resources.get(resource).map(|record| record.id.as_str());
-        twins.sort_by_key(|object| (Some(object.id()) != known, object.id().to_owned()));
+
+    /// Live objects of one kind that are the cluster's, by resource. The recorded one stands first, whatever became of its
+    /// tags, then by id: whatever stands behind the first is a twin, left by an interrupted run.
+    ///
+    /// An object that has the cluster's tags, but was made by no attempt of its own, is none of ours: tags are copied easily.
+    fn sort<'o, T: Tagged>(&self, objects: &'o [T], strangers: &mut Vec<&'o str>) -> BTreeMap<ResourceId, Vec<&'o T>> {
+        let mut found: BTreeMap<ResourceId, Vec<&'o T>> = BTreeMap::new();
+        for object in objects.iter().filter(|object| object.live()) {
+            if let Some(resource) = self.by_id.get(object.id()) {
+                found.entry((*resource).clone()).or_default().insert(0, object);
+                continue;
+            }
+            if object.tags().get(tags::CLUSTER_UID).map(String::as_str) != Some(self.uid) {
+                continue;
+            }
+            let attempt = object.tags().get(tags::ATTEMPT).map(String::as_str);
+            let copied = !self.by_id.is_empty() && attempt.is_none_or(|attempt| self.attempts.contains(attempt));
+            match object.tags().get(tags::RESOURCE).map(|text| text.parse::<ResourceId>()) {
+                Some(Ok(resource)) if !copied => found.entry(resource).or_default().push(object),
+                _ => strangers.push(object.id()),
+            }
+        }
+        for twins in found.values_mut() {
+            let known = twins.first().is_some_and(|object| self.by_id.contains_key(object.id()));
+            if let Some(rest) = twins.get_mut(usize::from(known)..) {
+                rest.sort_by_key(|object| object.id().to_owned());
+            }
+        }
+        found
     }
-    found
 }
 
 /// All kinds at once.
@@ -112,20 +142,25 @@ pub struct Found<'a> {
     pub security_groups: BTreeMap<ResourceId, Vec<&'a SecurityGroup>>,
     pub key_pairs: BTreeMap<ResourceId, Vec<&'a KeyPair>>,
     pub instances: BTreeMap<ResourceId, Vec<&'a Instance>>,
+    /// Ids of objects that have the cluster's tags and are not the cluster's.
+    pub strangers: Vec<&'a str>,
 }
 
 impl<'a> Found<'a> {
     pub fn new(observed: &'a Observed, uid: &str, recorded: &State) -> Self {
+        let known = Known::new(uid, recorded);
+        let mut strangers = vec![];
         Self {
-            vpcs: by_resource(&observed.vpcs, uid, recorded),
-            subnets: by_resource(&observed.subnets, uid, recorded),
-            internet_gateways: by_resource(&observed.internet_gateways, uid, recorded),
-            nat_gateways: by_resource(&observed.nat_gateways, uid, recorded),
-            addresses: by_resource(&observed.addresses, uid, recorded),
-            route_tables: by_resource(&observed.route_tables, uid, recorded),
-            security_groups: by_resource(&observed.security_groups, uid, recorded),
-            key_pairs: by_resource(&observed.key_pairs, uid, recorded),
-            instances: by_resource(&observed.instances, uid, recorded),
+            vpcs: known.sort(&observed.vpcs, &mut strangers),
+            subnets: known.sort(&observed.subnets, &mut strangers),
+            internet_gateways: known.sort(&observed.internet_gateways, &mut strangers),
+            nat_gateways: known.sort(&observed.nat_gateways, &mut strangers),
+            addresses: known.sort(&observed.addresses, &mut strangers),
+            route_tables: known.sort(&observed.route_tables, &mut strangers),
+            security_groups: known.sort(&observed.security_groups, &mut strangers),
+            key_pairs: known.sort(&observed.key_pairs, &mut strangers),
+            instances: known.sort(&observed.instances, &mut strangers),
+            strangers,
         }
     }
 
@@ -146,6 +181,7 @@ impl<'a> Found<'a> {
             security_groups,
             key_pairs,
             instances,
+            strangers: _,
         } = self;
         [
             rows(vpcs),

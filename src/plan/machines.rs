@@ -6,6 +6,7 @@ use crate::cluster::Role;
 use crate::desired::{Machine, ResourceId, Slot, tags};
 use crate::observed::Instance;
 use crate::plan::action::{Behind, Call, GroupSummary, Until};
+use crate::plan::drift::{BY_HAND, Drift};
 use crate::plan::found::Found;
 use crate::plan::planner::{Planner, create, create_id, update};
 use crate::plan::{Change, Ref, RunInstance, firewall, images};
@@ -44,8 +45,19 @@ pub fn key_pair(planner: &mut Planner<'_>) {
         }
         Some(have) if have.public_key.as_deref().is_some_and(|old| !same_key(old, &public_key)) => {
             let calls = vec![Call::Change(Change::DeleteKeyPair { name: have.name.clone() }), import(planner)];
-            let mut action = update("replace", resource, calls, "ssh.public_key changed".into());
+            let asked = planner
+                .applied()
+                .iter()
+                .any(|cluster| have.public_key.as_deref().is_some_and(|old| same_key(old, &cluster.ssh.public_key)));
+            let by_hand = !asked && planner.was_finished(&resource);
+            let reason = if by_hand { BY_HAND } else { "ssh.public_key changed" };
+            let mut action = update("replace", resource.clone(), calls, reason.into());
             action.details = vec!["~ public key; machines that live keep the old one".into()];
+            if let (true, Some(before)) = (by_hand, planner.input.previous) {
+                let is = short_key(have.public_key.as_deref().unwrap_or_default());
+                let drift = Drift::new(&resource, &have.id, "public key", is, short_key(&before.ssh.public_key));
+                planner.drifted(&mut action, vec![drift]);
+            }
             planner.add(action);
         }
         Some(_) => {}
@@ -56,6 +68,14 @@ pub fn key_pair(planner: &mut Planner<'_>) {
 fn same_key(one: &str, other: &str) -> bool {
     let parts = |line: &str| line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
     parts(one) == parts(other)
+}
+
+/// `ssh-ed25519 ...ZGhscHR4f`: keys of one kind begin alike.
+fn short_key(line: &str) -> String {
+    let mut parts = line.split_whitespace();
+    let (kind, key) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let end = key.char_indices().rev().nth(8).map_or(0, |(at, _)| at);
+    format!("{kind} ...{}", key.get(end..).unwrap_or_default())
 }
 
 /// Tags of instances that live, by group; launch settings are not among them, they tell what was true at launch.
@@ -101,8 +121,11 @@ pub fn instances(planner: &mut Planner<'_>) {
             );
             continue;
         }
-        let reason = match (lost, planner.input.previous.and_then(|previous| previous.group(&machine.group))) {
-            (Some(node), _) => format!("{} is gone", node.instance),
+        let gone = lost
+            .map(|node| &node.instance)
+            .or_else(|| planner.input.recorded.resources.get(&machine.id).map(|record| &record.id));
+        let reason = match (gone, planner.input.previous.and_then(|previous| previous.group(&machine.group))) {
+            (Some(id), _) => format!("{id} is gone"),
             (None, Some(before)) => {
                 let count = planner.group(machine).map_or(0, |group| group.count);
                 if before.count == count { "missing".into() } else { format!("count {} -> {count}", before.count) }
@@ -227,8 +250,24 @@ fn mend(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
     if instance.source_dest_check.is_some_and(|have| have != machine.source_dest_check) {
         let value = machine.source_dest_check;
         let calls = vec![Call::Change(Change::ModifySourceDestCheck { instance: Ref::Known(instance.id.clone()), value })];
-        let mut action = update("source/dest check", machine.id.clone(), calls, "differs in the account".into());
+        let by_hand = planner.was_finished(&machine.id);
+        let reason = if by_hand { BY_HAND } else { "differs in the account" };
+        let mut action = update("source/dest check", machine.id.clone(), calls, reason.into());
         action.details = vec![format!("~ source/dest check {} -> {value}", !value)];
+        if by_hand {
+            let word = |on: bool| if on { "on" } else { "off" };
+            let drift = Drift::new(&machine.id, &instance.id, "source/dest check", word(!value), word(value));
+            planner.drifted(&mut action, vec![drift]);
+        }
         planner.add(action);
+    }
+    // There is no call for it in a plan: who may reach a machine is decided when it is made.
+    let wanted = planner.found.id(&ResourceId::SecurityGroup(machine.role));
+    if let Some(wanted) = wanted.filter(|wanted| instance.security_groups != [*wanted])
+        && planner.was_finished(&machine.id)
+    {
+        let drift = Drift::new(&machine.id, &instance.id, "security groups", instance.security_groups.join(", "), wanted);
+        let next = format!("aws ec2 modify-instance-attribute --instance-id {} --groups {wanted}", instance.id);
+        planner.left_alone(drift, next);
     }
 }

@@ -2,10 +2,12 @@
 
 use ipnet::Ipv4Net;
 
-use crate::desired::{Audience, ResourceId};
+use crate::desired::{Audience, ResourceId, network};
+use crate::observed::RouteTable;
 use crate::plan::action::{Call, Until};
+use crate::plan::drift::{BY_HAND, Drift};
 use crate::plan::planner::{Planner, create, create_id, update};
-use crate::plan::{Change, Ref, Tags};
+use crate::plan::{Change, Ref, Tags, firewall};
 
 pub fn vpc_tags(planner: &Planner<'_>) -> Tags {
     planner.tags(&ResourceId::Vpc, &[(&owned_key(planner), "owned")])
@@ -48,15 +50,21 @@ pub fn vpc(planner: &mut Planner<'_>) {
         if !complete {
             planner.add(update("attributes", resource, attributes.to_vec(), "its creation was interrupted".into()));
         }
-        let default_has_rules = planner
-            .input
-            .observed
-            .security_groups
-            .iter()
-            .any(|group| Some(group.vpc.as_str()) == vpc.known() && group.name == "default" && !group.rules.is_empty());
-        if default_has_rules {
+        let groups = &planner.input.observed.security_groups;
+        let default = groups.iter().find(|group| Some(group.vpc.as_str()) == vpc.known() && group.name == "default");
+        if let Some(group) = default.filter(|group| !group.rules.is_empty()) {
+            let resource = ResourceId::DefaultSecurityGroup;
             let calls = vec![Call::EmptyDefaultGroup(vpc)];
-            planner.add(update("empty", ResourceId::DefaultSecurityGroup, calls, "the VPC's default group has rules".into()));
+            let mut action = update("empty", resource.clone(), calls, "the VPC's default group has rules".into());
+            if complete && planner.was_finished(&ResourceId::Vpc) {
+                let rules = group.rules.iter().map(|rule| {
+                    let words = firewall::words(rule).split_whitespace().collect::<Vec<_>>().join(" ");
+                    Drift::new(&resource, &group.id, words, "there", "not there")
+                });
+                planner.drifted(&mut action, rules.collect());
+                action.reasons.push(BY_HAND.into());
+            }
+            planner.revoked.push(action);
         }
         return;
     }
@@ -79,7 +87,18 @@ pub fn internet_gateway(planner: &mut Planner<'_>) {
         return;
     };
     if !have.attached.iter().any(|attached| Some(attached.as_str()) == vpc.known()) {
-        let mut action = update("attach", resource, vec![attach], "not attached to the VPC".into());
+        if let Some(elsewhere) = have.attached.first() {
+            planner.error(
+                format!("internet gateway {} is attached to {elsewhere}, which is not the cluster's", have.id),
+                format!("aws ec2 detach-internet-gateway --internet-gateway-id {} --vpc-id {elsewhere}", have.id),
+            );
+        }
+        let mut action = update("attach", resource.clone(), vec![attach], "not attached to the VPC".into());
+        if let (true, Some(vpc)) = (planner.was_finished(&resource), vpc.known()) {
+            let is = have.attached.first().map_or("nothing", String::as_str);
+            let drift = Drift::new(&resource, &have.id, "attachment", is, vpc);
+            planner.drifted(&mut action, vec![drift]);
+        }
         action.after = vec![create_id(&ResourceId::Vpc)];
         planner.add(action);
     }
@@ -153,32 +172,91 @@ pub fn route_tables(planner: &mut Planner<'_>) {
 
         let mut calls = vec![];
         let mut details = vec![];
+        let mut drift = vec![];
         match have.routes.iter().find(|route| route.destination == "0.0.0.0/0") {
             None => {
                 calls.push(Call::Change(route));
                 details.push(format!("+ 0.0.0.0/0 -> {}", table.default_route));
+                drift.extend(route_by_hand(planner, table, &have.id, None));
             }
             Some(old) if Some(old.target.as_str()) != target.known() || old.state == "blackhole" => {
                 calls.push(Call::Change(Change::ReplaceRoute { table: id.clone(), destination, target, nat }));
                 details.push(format!("~ 0.0.0.0/0 -> {} ({}) -> {}", old.target, old.state, table.default_route));
+                drift.extend(route_by_hand(planner, table, &have.id, Some(&old.target)));
             }
             Some(_) => {}
         }
         for subnet in &table.subnets {
-            let associated = planner
-                .found
-                .id(subnet)
-                .is_some_and(|id| have.associations.iter().any(|association| association.subnet.as_deref() == Some(id)));
-            if !associated {
-                calls.push(associate(subnet, planner));
-                details.push(format!("+ {subnet}"));
+            let of = |table: &RouteTable, id: &str| {
+                table.associations.iter().find(|association| association.subnet.as_deref() == Some(id)).cloned()
+            };
+            let subnet_id = planner.found.id(subnet);
+            if subnet_id.is_some_and(|id| of(have, id).is_some()) {
+                continue;
+            }
+            let tables = &planner.input.observed.route_tables;
+            let other = subnet_id.and_then(|id| tables.iter().find_map(|table| Some((&table.id, of(table, id)?))));
+            // A subnet has one table; it must leave the other one first.
+            let leave =
+                other.as_ref().map(|(_, association)| Change::DisassociateRouteTable { association: association.id.clone() });
+            calls.extend(leave.map(Call::Change));
+            calls.push(associate(subnet, planner));
+            details.push(format!("+ {subnet}"));
+            let had = planner.applied().into_iter().any(|cluster| {
+                let tables = network::network(cluster).route_tables;
+                tables.iter().any(|had| had.id == table.id && had.subnets.contains(subnet))
+            });
+            if had && planner.was_finished(&table.id) && planner.was_finished(subnet) && planner.exists(subnet) {
+                let is = other.map_or("none of the cluster's", |(other, _)| other.as_str());
+                drift.push(Drift::new(&table.id, &have.id, format!("route table of {subnet}"), is, &have.id));
             }
         }
+        foreign_routes(planner, table, have);
         if !calls.is_empty() {
             let mut action = update("routes", table.id.clone(), calls, "routes or subnets differ".into());
             action.details = details;
             action.after = wait_for;
+            planner.drifted(&mut action, drift);
             planner.add(action);
+        }
+    }
+}
+
+/// Drift of a default route that leads to `is`, unless an applied spec had it lead there, or its target is what is gone.
+fn route_by_hand(planner: &Planner<'_>, table: &network::RouteTable, id: &str, is: Option<&str>) -> Option<Drift> {
+    let recorded = &planner.input.recorded.resources;
+    let targets = planner.applied().into_iter().filter_map(|cluster| {
+        let had = network::network(cluster).route_tables.into_iter().find(|had| had.id == table.id)?;
+        recorded.get(&had.default_route).map(|record| record.id.as_str())
+    });
+    let targets: Vec<&str> = targets.collect();
+    let was = targets.first()?;
+    let explained = is.is_some_and(|is| targets.contains(&is)) || !planner.was_finished(&table.id);
+    (!explained).then(|| Drift::new(&table.id, id, "route 0.0.0.0/0", is.unwrap_or("nothing"), *was))
+}
+
+/// Routes and subnets that somebody added: peerings, endpoints. Nobody asked for them, and somebody may need them.
+fn foreign_routes(planner: &mut Planner<'_>, table: &network::RouteTable, have: &RouteTable) {
+    let foreign = have.routes.iter().filter(|route| route.target != "local" && route.destination != "0.0.0.0/0");
+    for route in foreign {
+        let drift = Drift::new(&table.id, &have.id, format!("route {}", route.destination), &route.target, "nothing");
+        let option = match (route.destination.starts_with("pl-"), route.destination.contains(':')) {
+            (true, _) => "prefix-list-id",
+            (_, true) => "ipv6-cidr-block",
+            _ => "cidr-block",
+        };
+        let next = format!("aws ec2 delete-route --route-table-id {} --destination-{option} {}", have.id, route.destination);
+        planner.left_alone(drift, next);
+    }
+    let ours: Vec<&str> = planner.desired.network.subnets.iter().filter_map(|subnet| planner.found.id(&subnet.id)).collect();
+    for association in &have.associations {
+        let whose = association.subnet.as_deref().unwrap_or("the VPC's main route table");
+        // A zone that leaves the spec takes its subnet along.
+        let leaving = planner.found.subnets.values().flatten().any(|subnet| Some(&subnet.id) == association.subnet.as_ref());
+        if !ours.contains(&whose) && !leaving {
+            let drift = Drift::new(&table.id, &have.id, format!("association with {whose}"), "there", "not there");
+            let next = format!("aws ec2 disassociate-route-table --association-id {}", association.id);
+            planner.left_alone(drift, next);
         }
     }
 }

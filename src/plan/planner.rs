@@ -8,7 +8,7 @@ use crate::desired::{Desired, Machine, ResourceId, Slot, desired, tags};
 use crate::observed::{Catalogue, Observed};
 use crate::plan::action::{Action, Call, Plan, Problem, Verb, Work};
 use crate::plan::found::Found;
-use crate::plan::{Change, Ref, Tags, deletion, dns, firewall, images, immutable, machines, network, nodes};
+use crate::plan::{Ref, Tags, deletion, dns, firewall, images, immutable, machines, network, nodes, retag};
 use crate::recorded::State;
 
 /// All that a plan is made from.
@@ -40,6 +40,7 @@ pub fn plan(input: Input<'_>) -> Plan {
         taken: &taken,
         desired: &desired,
         ids: BTreeSet::new(),
+        revoked: vec![],
         plan: Plan {
             cluster: input.cluster.name.clone(),
             uid: input.uid.to_owned(),
@@ -70,7 +71,9 @@ pub fn plan(input: Input<'_>) -> Plan {
     nodes::labels(&mut planner);
     dns::refresh(&mut planner);
     deletion::surplus(&mut planner);
-    tags_of_existing(&mut planner);
+    retag::existing(&mut planner);
+    planner.strangers();
+    planner.revoke_first();
     planner.plan
 }
 
@@ -87,6 +90,8 @@ pub struct Planner<'a> {
     pub taken: &'a BTreeSet<Slot>,
     pub found: &'a Found<'a>,
     ids: BTreeSet<String>,
+    /// Access that was given by hand: taken away before anything else is done.
+    pub revoked: Vec<Action>,
     pub plan: Plan,
 }
 
@@ -115,9 +120,35 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds an action whose `after` is from [`Self::planned`].
-    pub fn push(&mut self, action: Action) {
+    pub fn push(&mut self, mut action: Action) {
+        if action.verb == Verb::Create {
+            self.deleted_by_hand(&mut action);
+        }
         self.ids.insert(action.id.clone());
         self.plan.actions.push(action);
+    }
+
+    /// What was revoked stands first, and everything waits for it: who came in by a rule made by hand is to be out before
+    /// anything else happens.
+    fn revoke_first(&mut self) {
+        let mut first = std::mem::take(&mut self.revoked);
+        let ids: Vec<String> = first.iter().map(|action| action.id.clone()).collect();
+        for action in self.plan.actions.iter_mut().filter(|action| action.after.is_empty()) {
+            action.after.clone_from(&ids);
+        }
+        first.append(&mut self.plan.actions);
+        self.plan.actions = first;
+    }
+
+    /// Objects with the cluster's tags that kubewright did not make.
+    fn strangers(&mut self) {
+        for id in &self.found.strangers {
+            self.plan.warnings.push(format!(
+                "{id} has tags of this cluster, but kubewright did not make it (tags that were copied?); it is left alone: take \
+                 its tags {}* away, or delete it",
+                tags::RESERVED_PREFIX
+            ));
+        }
     }
 
     pub fn has(&self, id: &str) -> bool {
@@ -154,7 +185,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What the live instance of a slot shares with others of its group.
-    fn live_tags(&self, slot: &str) -> Cow<'_, Tags> {
+    pub fn live_tags(&self, slot: &str) -> Cow<'_, Tags> {
         let group = self.machines.get(slot).and_then(|machine| self.live_tags.get(machine.group.as_str()));
         group.map_or_else(|| Cow::Owned(self.shared_tags(&[])), Cow::Borrowed)
     }
@@ -198,70 +229,5 @@ pub fn update(what: &str, resource: ResourceId, calls: Vec<Call>, reason: String
         after: vec![],
         disruptive: None,
         work: Work::Calls(calls),
-    }
-}
-
-/// Tags that are missing or differ are set again; tags that the spec no longer has are taken away. Attempt and launch settings
-/// belong to the moment of creation and are left alone.
-fn tags_of_existing(planner: &mut Planner<'_>) {
-    let mut actions = vec![];
-    // The registered revision too: a run that did not finish may have set its tags.
-    let before: Vec<&Cluster> = planner.input.previous.into_iter().chain([&planner.input.recorded.model]).collect();
-    let mut groups_before = BTreeMap::<&str, Vec<&InstanceGroup>>::new();
-    for group in before.iter().flat_map(|cluster| &cluster.groups) {
-        groups_before.entry(&group.name).or_default().push(group);
-    }
-    let deleted: BTreeSet<ResourceId> =
-        planner.plan.actions.iter().filter(|action| action.verb == Verb::Delete).map(|action| action.resource.clone()).collect();
-    for (resource, id, have, twin) in planner.found.all() {
-        // What is replaced gets its tags with its new object.
-        if twin || deleted.contains(resource) || planner.has(&format!("replace {resource}")) {
-            continue;
-        }
-        let shared = match resource {
-            ResourceId::Vpc => Cow::Owned(network::vpc_tags(planner)),
-            ResourceId::Subnet(..) => Cow::Owned(network::subnet_tags(planner, resource)),
-            ResourceId::SecurityGroup(_) => Cow::Owned(firewall::group_tags(planner, resource)),
-            ResourceId::Instance(slot) => planner.live_tags(slot),
-            _ => Cow::Owned(planner.shared_tags(&[])),
-        };
-        let own = planner.own_tags(resource);
-        let want = || {
-            let own = own.iter().map(|(key, value)| (*key, value));
-            shared.iter().map(|(key, value)| (key.as_str(), value)).chain(own)
-        };
-        let group = have.get(tags::GROUP).filter(|_| matches!(resource, ResourceId::Instance(_)));
-        let of_group = group.and_then(|name| groups_before.get(name.as_str())).into_iter().flatten();
-        let of_spec: BTreeSet<&String> =
-            before.iter().flat_map(|cluster| cluster.tags.keys()).chain(of_group.flat_map(|group| group.tags.keys())).collect();
-        let surplus: Vec<String> =
-            of_spec.into_iter().filter(|key| have.contains_key(*key) && !want().any(|(name, _)| name == *key)).cloned().collect();
-        let missing: Tags = want()
-            .filter(|(key, value)| have.get(*key) != Some(value))
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .collect();
-        let mut details: Vec<String> = missing
-            .iter()
-            .map(|(key, value)| match have.get(key) {
-                Some(old) => format!("~ tag {key}: {old} -> {value}"),
-                None => format!("+ tag {key}: {value}"),
-            })
-            .collect();
-        details.extend(surplus.iter().map(|key| format!("- tag {key}")));
-        let mut calls = vec![];
-        if !missing.is_empty() {
-            calls.push(Call::Change(Change::CreateTags { resource: Ref::Known(id.to_owned()), tags: missing }));
-        }
-        if !surplus.is_empty() {
-            calls.push(Call::Change(Change::DeleteTags { resource: Ref::Known(id.to_owned()), keys: surplus }));
-        }
-        if !calls.is_empty() {
-            let mut action = update("tag", resource.clone(), calls, "tags differ".into());
-            action.details = details;
-            actions.push(action);
-        }
-    }
-    for action in actions {
-        planner.add(action);
     }
 }

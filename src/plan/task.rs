@@ -1,9 +1,10 @@
 //! Tasks on nodes, as a plan names them. What they are made of is [`crate::bootstrap`]'s business.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What may be asked of a node. Each task is made of steps; each is idempotent and resumes at its first unfinished step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeTask {
     /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.

@@ -12,6 +12,7 @@ const LONG: &[(&str, &str)] = &[
     ("src/apply/tests.rs", "one rig, and the faults that it goes through"),
     ("src/bootstrap/run.rs", "how each kind of step is carried out"),
     ("tests/cli.rs", "one rig, and the commands"),
+    ("tests/scenario/by_hand.rs", "one table, a row for every change by hand"),
     ("tests/scenario/cases.rs", "one table, a row for every key of a spec"),
     ("tests/scenario/world.rs", "the rig of every scenario"),
     ("tests/store/s3.rs", "what a bucket answers that a folder cannot, one answer after the other"),

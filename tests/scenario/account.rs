@@ -6,7 +6,6 @@ use kubewright::cloud::{CloudError, ErrorClass};
 use kubewright::desired::tags;
 use kubewright::plan::Change;
 
-use crate::faults::PRIVATE;
 use crate::world::*;
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use kubewright::plan::Plan;
 
 use crate::cases::*;
-use crate::faults::PRIVATE;
 use crate::world::*;
 
 fn plan_of(ran: &Ran) -> Plan {

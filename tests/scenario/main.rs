@@ -1,12 +1,16 @@
 //! Whole commands, in this process, in virtual time: what a user types, and what the account, the store and the nodes are after it.
 
 mod account;
+mod by_hand;
 mod cases;
 mod codes;
+mod drift;
 mod edits;
 mod faults;
 mod life;
 mod names;
 mod output;
+mod plans;
+mod status;
 mod store;
 mod world;

@@ -304,7 +304,8 @@ impl World {
 
     pub async fn run(&self, args: &[&str]) -> Ran {
         let (streams, captured) = Streams::captured();
-        let code = kubewright::cli::run(args, streams, self).await;
+        // Boxed: a test that runs many commands has room for all of them on its stack otherwise.
+        let code = Box::pin(kubewright::cli::run(args, streams, self)).await;
         let ran = Ran { command: args.join(" "), code, out: captured.out.text(), err: captured.err.text() };
         if std::env::var_os("KUBEWRIGHT_TRACE").is_some() {
             eprintln!("{ran}");

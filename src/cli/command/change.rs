@@ -1,5 +1,6 @@
 //! `create cluster` and `update`: one flow, the first revision or a later one.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{ApplyArgs, CreateArgs, UpdateArgs, cluster_in};
 use crate::cli::command::recording::Recording;
+use crate::cli::command::saved;
 use crate::cli::progress::Progress;
 use crate::cli::render::plan::PlanView;
 use crate::cli::render::{json, outcome};
 use crate::cli::session::{Refusal, Session};
 use crate::cli::text::{Page, count};
 use crate::operation::{Env, OperationError, Prepared, Report, UpdateRequest, apply_update, prepare_update};
+use crate::plan::Plan;
+use crate::plan::document::Command;
 use crate::report::{self, exit};
 
 pub async fn create(session: &Session<'_>, args: CreateArgs) -> Result<u8, Refusal> {
@@ -21,14 +25,23 @@ pub async fn create(session: &Session<'_>, args: CreateArgs) -> Result<u8, Refus
             "`{noun}` cannot be created; only a `cluster` can, from a spec: create cluster -f FILE"
         )));
     }
-    let command = format!("kubewright create cluster -f {}", args.file.display());
-    let spec = Some(session.spec(&args.file)?);
+    if let Some(plan) = &args.apply.plan {
+        let request = saved::request(session, plan, Command::Create, None, args.file.as_deref())?;
+        return run(session, request, args.apply.clone(), &command_of(plan, "create cluster", args.file.as_deref())).await;
+    }
+    let file = args.file.unwrap_or_default();
+    let command = format!("kubewright create cluster -f {}", file.display());
+    let spec = Some(session.spec(&file)?);
     // `KUBEWRIGHT_CLUSTER` names the cluster that other commands mean; a new one is named by its spec.
-    run(session, UpdateRequest { name: None, spec, create: true }, args.apply, &command).await
+    run(session, UpdateRequest { name: None, spec, create: true, saved: None }, args.apply, &command).await
 }
 
 pub async fn update(session: &Session<'_>, args: UpdateArgs) -> Result<u8, Refusal> {
     let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
+    if let Some(plan) = &args.apply.plan {
+        let request = saved::request(session, plan, Command::Update, given, args.file.as_deref())?;
+        return run(session, request, args.apply.clone(), &command_of(plan, "update", args.file.as_deref())).await;
+    }
     let spec = args.file.as_ref().map(|file| session.spec(file)).transpose()?;
     // `KUBEWRIGHT_CLUSTER` does not contradict a file that says its name itself.
     let (name, shown) = match &spec {
@@ -40,7 +53,12 @@ pub async fn update(session: &Session<'_>, args: UpdateArgs) -> Result<u8, Refus
     };
     let file = args.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
     let command = format!("kubewright update {shown}{file}");
-    run(session, UpdateRequest { name, spec, create: false }, args.apply, &command).await
+    run(session, UpdateRequest { name, spec, create: false, saved: None }, args.apply, &command).await
+}
+
+fn command_of(plan: &Path, verb: &str, file: Option<&Path>) -> String {
+    let file = file.map(|file| format!(" -f {}", file.display())).unwrap_or_default();
+    format!("kubewright {verb}{file} --plan {}", plan.display())
 }
 
 async fn run(session: &Session<'_>, request: UpdateRequest, args: ApplyArgs, command: &str) -> Result<u8, Refusal> {
@@ -59,12 +77,30 @@ async fn dry_run(
     args: ApplyArgs,
     command: &str,
 ) -> Result<u8, Refusal> {
-    let prepared = prepare_update(env, request).await?;
-    let Prepared { plan, location, calls, .. } = &prepared;
-    session.show(&json::plan(plan, location, calls.reads), || page(session, &prepared))?;
+    let prepared = match (prepare_update(env, request).await, &request.saved) {
+        (Ok(prepared), _) => prepared,
+        // What was asked for is to see it; that it cannot be applied any more is said below it.
+        (Err(error @ OperationError::PlanMoved { .. }), Some(saved)) => {
+            session.show(&saved.document, || saved::page(session, saved))?;
+            return Err(error.into());
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    let plan = &prepared.plan;
+    match &request.saved {
+        Some(saved) => session.show(&saved.document, || page(session, &prepared))?,
+        None => session.show(&prepared.document()?, || page(session, &prepared))?,
+    }
     if !plan.errors.is_empty() {
         session.say("Nothing was changed.");
         return Ok(exit::REFUSED);
+    }
+    if let Some(file) = &args.plan_out {
+        saved::write(file, &prepared.to_save()?)?;
+        let verb = if request.create { "create cluster" } else { "update" };
+        let command = format!("{} --yes", command_of(file, verb, None));
+        session.next("Nothing was changed. To apply exactly this:", &command, None);
+        return Ok(pending(plan, &args));
     }
     if plan.is_empty() && !prepared.new_revision {
         session.next("Next:", &format!("kubewright validate {}", plan.cluster), None);
@@ -72,6 +108,10 @@ async fn dry_run(
     }
     session.next("Nothing was changed. To apply:", &format!("{command} --yes"), None);
     Ok(if args.detailed_exitcode { exit::CHANGES_PENDING } else { exit::DONE })
+}
+
+fn pending(plan: &Plan, args: &ApplyArgs) -> u8 {
+    if args.detailed_exitcode && !plan.is_empty() { exit::CHANGES_PENDING } else { exit::DONE }
 }
 
 fn page(session: &Session<'_>, prepared: &Prepared) -> Page {

@@ -8,5 +8,7 @@ pub mod lock;
 pub mod recording;
 pub mod recover;
 pub mod render;
+pub mod saved;
+pub mod status;
 pub mod validate;
 pub mod version;

@@ -49,7 +49,7 @@ async fn spec(session: &Session<'_>, env: &Env, given: Option<&str>, file: Optio
     let here = std::env::current_dir().unwrap_or_default();
     let label = format!("{}/{name}/spec.toml", env.objects.location());
     let loaded = spec::load(Path::new(&label), &bytes, &here, &DiskFiles).map_err(Refusal::Spec)?;
-    Ok(SpecFile { bytes, cluster: loaded.cluster })
+    Ok(SpecFile { bytes, cluster: loaded.cluster, file: label })
 }
 
 fn value(recovery: &Recovery, done: bool) -> serde_json::Value {

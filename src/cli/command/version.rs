@@ -3,10 +3,10 @@
 use clap::CommandFactory;
 use serde_json::json;
 
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, SchemaOf};
 use crate::cli::session::{Refusal, Session};
 use crate::report::exit;
-use crate::spec;
+use crate::{plan, spec};
 
 pub fn version(session: &Session<'_>) -> Result<u8, Refusal> {
     let version = env!("CARGO_PKG_VERSION");
@@ -19,8 +19,12 @@ pub fn version(session: &Session<'_>) -> Result<u8, Refusal> {
 }
 
 /// Always JSON: it is JSON that editors read.
-pub fn schema(session: &Session<'_>) -> Result<u8, Refusal> {
-    session.ui.data(&format!("{:#}\n", spec::schema()));
+pub fn schema(session: &Session<'_>, of: SchemaOf) -> Result<u8, Refusal> {
+    let schema = match of {
+        SchemaOf::Spec => spec::schema(),
+        SchemaOf::Plan => plan::document::schema(),
+    };
+    session.ui.data(&format!("{schema:#}\n"));
     Ok(exit::DONE)
 }
 

@@ -239,11 +239,15 @@ impl PlanView<'_> {
         let text = if !self.plan.errors.is_empty() {
             format!("This plan cannot be applied: {}.", count(self.plan.errors.len(), "error"))
         } else if self.plan.is_empty() {
-            match self.plan.behind.len() {
+            match (self.plan.behind.len(), self.plan.drift.len()) {
                 // Only the plan of a delete is of no version.
-                0 if self.plan.kubernetes.is_empty() => "Nothing to delete in the account.".to_owned(),
-                0 => "No changes: the account is as the spec says.".to_owned(),
-                n => format!("No changes; {} behind.", count(n, "machine")),
+                _ if self.plan.kubernetes.is_empty() => "Nothing to delete in the account.".to_owned(),
+                (0, 0) => "No changes: the account is as the spec says.".to_owned(),
+                (0, by_hand) => format!("No changes; {} by hand left alone.", count(by_hand, "change")),
+                (n, 0) => format!("No changes; {} behind.", count(n, "machine")),
+                (n, by_hand) => {
+                    format!("No changes; {} behind, {} by hand left alone.", count(n, "machine"), count(by_hand, "change"))
+                }
             }
         } else {
             let nodes = if totals.nodes > 0 { format!(", {} to work on", count(totals.nodes, "node")) } else { String::new() };
@@ -257,7 +261,7 @@ impl PlanView<'_> {
 }
 
 /// `An earlier run by ops@build-7 (update, 09:12 UTC) stopped after 18 of 31 actions.`
-fn interrupted(run: &Run, (resources, nodes): (usize, usize)) -> String {
+pub fn interrupted(run: &Run, (resources, nodes): (usize, usize)) -> String {
     let when =
         run.started.parse::<Timestamp>().map_or_else(|_| run.started.clone(), |at| at.strftime("%F %H:%M UTC").to_string());
     let Run { by, command, actions_done, actions_total, .. } = run;
