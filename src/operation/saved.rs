@@ -81,7 +81,7 @@ impl Prepared {
             checksum: String::new(),
             kubewright: env!("CARGO_PKG_VERSION").to_owned(),
             command: self.command,
-            basis: self.basis.clone(),
+            basis: Basis { objects: document::of_objects(&self.observed, &self.cluster.name), ..self.basis.clone() },
             totals: plan.totals(),
             plan: plan.clone(),
             state: self.location.clone(),

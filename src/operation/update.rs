@@ -17,7 +17,7 @@ use crate::observed::{Account, Observed};
 use crate::operation::saved::{self, SavedPlan};
 use crate::operation::session::{Env, same_account};
 use crate::operation::{OperationError, changed, delegation};
-use crate::plan::document::{self, Basis, Command};
+use crate::plan::document::{Basis, Command};
 use crate::plan::found::objects;
 use crate::plan::{Input, PHASES, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
@@ -65,13 +65,13 @@ pub struct Prepared {
     pub new_revision: bool,
     /// Keys of the spec in which it differs.
     pub changed: Vec<String>,
-    /// What the plan stands on.
+    /// What the plan stands on, but for the account's objects.
     pub(super) basis: Basis,
     pub(super) command: Command,
     /// The plan as every dry run of a new cluster shows it, before it has a uid.
     pub(super) without_uid: Option<Plan>,
     state: State,
-    observed: Observed,
+    pub(super) observed: Observed,
 }
 
 /// What a run did.
@@ -177,7 +177,8 @@ async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: S
         user_data: &user_data,
     };
     let mut plan = plan(input);
-    let without_uid = (is_new && state.uid != NO_UID).then(|| crate::plan::plan(Input { uid: NO_UID, ..input }));
+    let without_uid =
+        (is_new && request.saved.is_some() && state.uid != NO_UID).then(|| crate::plan::plan(Input { uid: NO_UID, ..input }));
     let zone = observed.hosted_zones.iter().find(|zone| !zone.private);
     if let (true, Some(zone)) = (state.applied == 0, zone) {
         plan.warnings.extend(delegation::warning(env.resolver.as_ref(), zone).await);
@@ -186,10 +187,9 @@ async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: S
     if let Some(defect) = defects.first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
     }
-    let basis = Basis { objects: document::of_objects(&observed, &cluster.name), ..saved::basis(opened, request) };
     let prepared = Prepared {
         plan,
-        basis,
+        basis: saved::basis(opened, request),
         command: if request.create { Command::Create } else { Command::Update },
         without_uid,
         cluster: cluster.clone(),
