@@ -76,7 +76,8 @@ pub fn delete(cluster: &str, uid: &str, region: &str, recorded: &State, observed
 fn leaving(observed: &Observed, uid: &str) -> Vec<Doomed> {
     let instances = observed.instances.iter().filter(|instance| instance.state == "shutting-down");
     let gateways = observed.nat_gateways.iter().filter(|gateway| gateway.state == "deleting");
-    let all = instances.map(|instance| (&instance.id, &instance.tags)).chain(gateways.map(|gateway| (&gateway.id, &gateway.tags)));
+    let all =
+        instances.map(|instance| (&instance.id, &instance.tags)).chain(gateways.map(|gateway| (&gateway.id, &gateway.tags)));
     all.filter(|(_, object_tags)| object_tags.get(tags::CLUSTER_UID).is_some_and(|of| of == uid))
         .filter_map(|(id, object_tags)| {
             let resource = object_tags.get(tags::RESOURCE)?.parse().ok()?;

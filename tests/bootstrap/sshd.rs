@@ -57,9 +57,11 @@ impl Sshd {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let mut config = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nPidFile {}\nAuthorizedKeysFile {}\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nPermitRootLogin yes\nUsePAM no\nStrictModes no\nAllowTcpForwarding yes\n{extra}\n",
+             KbdInteractiveAuthentication no\nPermitRootLogin yes\nUsePAM no\nStrictModes no\nAllowTcpForwarding yes\nSetEnv HOME={}\n{extra}\n",
             path("pid"),
             path("authorized_keys"),
+            // A shell reads what its user has there, and prints what that says.
+            dir.path().display(),
         );
         for kind in kinds {
             let key = keygen(dir.path(), &format!("host_{kind}"), kind, "");

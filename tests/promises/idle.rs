@@ -85,7 +85,12 @@ fn text(fixed: &mut Dice, free: &mut Dice) -> String {
 fn request(text: &str, create: bool) -> Result<UpdateRequest, String> {
     let loaded = spec::load(Path::new("random.toml"), text.as_bytes(), Path::new("/"), &DiskFiles);
     let loaded = loaded.map_err(|problems| format!("{}\n{text}", problems.render(100, false)))?;
-    Ok(UpdateRequest { name: None, spec: Some(SpecFile { file: "random.toml".into(), bytes: text.as_bytes().to_vec(), cluster: loaded.cluster }), create, saved: None })
+    Ok(UpdateRequest {
+        name: None,
+        spec: Some(SpecFile { file: "random.toml".into(), bytes: text.as_bytes().to_vec(), cluster: loaded.cluster }),
+        create,
+        saved: None,
+    })
 }
 
 async fn applied(env: &Env, text: &str, create: bool) -> Result<(), String> {

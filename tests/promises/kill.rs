@@ -93,7 +93,7 @@ pub async fn p5(life: Life) -> Tally {
 async fn recovered(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), String> {
     let rig = killed(life, &calm.start, calm, call, at).await?;
     let Some(known) = rig.world.state_if_any() else { return Ok(()) };
-    rig.world.lose(&["state.json", "lock.json"]).await;
+    rig.lose(&["state.json", "lock.json"]).await;
     let args = life.args(&rig);
     let file = args.iter().position(|word| word == "-f").map(|at| args[at + 1].clone());
     let mut words = vec!["recover", NAME, "--yes"];
@@ -149,7 +149,7 @@ pub async fn p6(life: Life) -> Tally {
 
 async fn deleted(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), String> {
     let rig = killed(life, &calm.start, calm, call, at).await?;
-    rig.world.lose(&[""]).await;
+    rig.lose(&[""]).await;
     let before = lines(&rig);
     plant_foreign(&rig);
     let foreign = lines(&rig).difference(&before).cloned().collect::<BTreeSet<_>>();

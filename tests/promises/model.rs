@@ -136,7 +136,8 @@ fn expected(wanted: Wanted) -> Vec<String> {
 /// Which numbers the workers have, and what is on its way out, is of the way, not of the end.
 fn plain(account: Vec<String>) -> Vec<String> {
     let lines = account.into_iter().filter(|line| !line.contains(" shutting-down "));
-    let mut lines: Vec<String> = lines.map(|line| (1..9).fold(line, |line, n| line.replace(&format!("us-east-1a-{n}"), "us-east-1a-#"))).collect();
+    let mut lines: Vec<String> =
+        lines.map(|line| (1..9).fold(line, |line, n| line.replace(&format!("us-east-1a-{n}"), "us-east-1a-#"))).collect();
     lines.sort();
     lines
 }
@@ -183,7 +184,10 @@ impl StateMachineTest for Machine {
             Step::EndsWorker => {
                 let account = &real.rig.world.cloud;
                 let ids: Vec<String> = account.edit(|account| {
-                    let workers = account.instances.values().filter(|instance| instance.seen.machine_type == "t3.large" && instance.seen.is_live());
+                    let workers = account
+                        .instances
+                        .values()
+                        .filter(|instance| instance.seen.machine_type == "t3.large" && instance.seen.is_live());
                     workers.map(|instance| instance.seen.id.clone()).collect()
                 });
                 if let Some(id) = ids.first() {
@@ -200,7 +204,7 @@ impl StateMachineTest for Machine {
                 real.rig.free().await;
                 let spec = reference.exists.expect("a cluster").spec();
                 let file = real.rig.world.spec(&spec);
-                real.rig.world.lose(&["state.json"]).await;
+                real.rig.lose(&["state.json"]).await;
                 match real.rig.run(&["recover", NAME, "-f", &file, "--yes"], Script::default()).await.0 {
                     Ended::Code(ran) if ran.code == 0 => {}
                     // A crash before anything was made.
@@ -234,7 +238,13 @@ impl StateMachineTest for Machine {
 pub fn p11(seed: u64, cases: u32, steps: usize) -> Tally {
     let mut tally = Tally::default();
     STEPS.set(0);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, rng_seed: proptest::test_runner::RngSeed::Fixed(seed), ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 40,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
+        ..Config::default()
+    };
     let mut runner = proptest::test_runner::TestRunner::new(config.clone());
     let strategy = Machine::sequential_strategy(2..=steps);
     let result = runner.run(&strategy, |(initial, transitions, seen)| {

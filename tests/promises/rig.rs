@@ -95,6 +95,13 @@ impl Rig {
         Self { world, without: Without::Nothing, runs: AtomicU64::new(0) }
     }
 
+    /// Whose objects' names end so are gone from the store.
+    pub async fn lose(&self, names: &[&str]) {
+        for key in self.world.dump().await.into_keys().filter(|key| names.iter().any(|name| key.ends_with(name))) {
+            self.world.memory().delete(&key, Condition::Always).await.unwrap();
+        }
+    }
+
     pub async fn here(&self) -> Start {
         let marks = self.world.nodes.marks.lock().unwrap().clone();
         Start { cloud: self.world.cloud.fork(), stored: self.world.dump().await, marks }

@@ -82,7 +82,7 @@ pub async fn violations(off: Off, life: Life) -> Tally {
         }
         life.run(&rig, Script { kill: Some((n + 1, At::Committed)), ..Script::default() }).await;
         if matches!(off, Off::Sweep) {
-            rig.world.lose(&["state.json"]).await;
+            rig.lose(&["state.json"]).await;
             let snapshot = rig.world.cloud.snapshot();
             let ids = snapshot.split_whitespace().filter(|word| word.len() > 17 && word.contains('-')).map(str::to_owned);
             rig.world.cloud.edit(|account| account.untagged.extend(ids));

@@ -451,40 +451,7 @@ pub fn name_of(text: &str) -> &str {
     text.lines().find_map(|line| line.strip_prefix("name = \"")?.split('"').next()).unwrap()
 }
 
-/// All kinds of things again, in three zones with three control planes.
-pub const LARGE: &str = r#"schema = 1
-name = "demo.k8s.example.com"
-kubernetes = "1.34.2"
-aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
-api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
-
-[ssh]
-public_key = "~/.ssh/id_ed25519.pub"
-access = ["203.0.113.0/24"]
-
-[[instance_group]]
-name = "control-plane"
-role = "control-plane"
-count = 3
-machine_type = "t3.medium"
-image = "debian-12"
-
-[[instance_group]]
-name = "nodes"
-role = "node"
-count = 3
-machine_type = "t3.large"
-image = "debian-12"
-"#;
-
 impl World {
-    /// Whose objects' names end so are gone from the store.
-    pub async fn lose(&self, names: &[&str]) {
-        for key in self.dump().await.into_keys().filter(|key| names.iter().any(|name| key.ends_with(name))) {
-            self.memory().delete(&key, kubewright::store::Condition::Always).await.unwrap();
-        }
-    }
-
     /// Makes the store what another one was.
     pub async fn restore(&self, stored: &BTreeMap<String, Vec<u8>>) {
         for (key, bytes) in stored {
