@@ -9,4 +9,5 @@ mod life;
 mod names;
 mod output;
 mod store;
+mod takeover;
 mod world;
