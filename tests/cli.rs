@@ -57,6 +57,7 @@ impl Outside for Inside {
             command: command.into(),
             settle: std::time::Duration::from_secs(10),
             node_limit: 8,
+            lock: kubewright::operation::LockManners::default(),
         })
     }
 

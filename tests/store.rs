@@ -16,10 +16,14 @@ mod folder;
 mod inside;
 #[path = "store/locks.rs"]
 mod locks;
+#[path = "store/model.rs"]
+mod model;
 #[path = "store/rig.rs"]
 mod rig;
 #[path = "store/s3.rs"]
 mod s3;
+#[path = "store/schedules.rs"]
+mod schedules;
 
 use std::process::ExitCode;
 
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
     faults::add(&mut trials);
     locks::add(&mut trials);
     folder::add(&mut trials);
+    model::add(&mut trials);
     s3::add(&mut trials);
+    schedules::add(&mut trials);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -35,6 +35,9 @@ pub struct Global {
     /// The cluster that is meant; not needed where the state holds one
     #[arg(long, global = true, env = "KUBEWRIGHT_CLUSTER", value_name = "CLUSTER")]
     pub name: Option<String>,
+    /// Wait for the lock of a cluster that another run holds
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub lock_wait: Option<Duration>,
     /// Form of the result on stdout; wide is a table with more columns
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub output: Output,
@@ -281,6 +284,9 @@ pub struct RecoverArgs {
     /// Its spec, where the store has none either
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Put back the last whole state that the store keeps, instead of making one from tags
+    #[arg(long, conflicts_with = "file")]
+    pub previous: bool,
     /// Record what was found
     #[arg(short, long)]
     pub yes: bool,

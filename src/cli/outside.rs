@@ -12,7 +12,7 @@ use crate::clock::{Clock, Ids, RandomIds, SystemClock};
 use crate::cloud::aws::objects::{Patience, S3Objects};
 use crate::cloud::aws::{AwsCloud, connect};
 use crate::cloud::{Cloud, CloudError};
-use crate::operation::{CloudConsoles, Env, OperationError, SystemResolver};
+use crate::operation::{CloudConsoles, Env, LockManners, OperationError, SystemResolver};
 use crate::store::{FileObjects, Location, Objects};
 
 /// Machines worked on at the same time; each costs a thread and an SSH connection.
@@ -75,6 +75,7 @@ impl Outside for Process {
             command: command.to_owned(),
             settle: crate::apply::observe::SETTLE,
             node_limit: NODE_LIMIT,
+            lock: LockManners::default(),
         })
     }
 

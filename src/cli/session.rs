@@ -1,6 +1,7 @@
 //! What every command has: its flags, the door to the terminal, the world.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::cli::render::{outcome, trouble};
 use crate::cli::spec_files;
 use crate::cli::text::{Ink, Page, ink};
 use crate::cli::ui::Ui;
-use crate::operation::{Env, OperationError, SpecFile};
+use crate::operation::{Env, LockManners, OperationError, SpecFile};
 use crate::report::{Trouble, exit};
 use crate::spec::Problems;
 
@@ -61,7 +62,14 @@ pub struct Session<'a> {
 
 impl Session<'_> {
     pub async fn env(&self) -> Result<Env, OperationError> {
-        self.outside.env(&self.global.state, &self.command).await
+        let ui = self.ui.clone();
+        let tell = move |text: &str| {
+            let mut page = ui.page();
+            page.flow(0, 2, vec![text.into()]);
+            ui.status(&page);
+        };
+        let lock = LockManners { wait: self.global.lock_wait.unwrap_or_default(), tell: Arc::new(tell) };
+        Ok(Env { lock, ..self.outside.env(&self.global.state, &self.command).await? })
     }
 
     /// The cluster that is named on the command line or by `--name`.

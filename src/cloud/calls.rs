@@ -146,6 +146,9 @@ calls! {
 
     S3_LIST_BUCKET = S3 Read "ListBucket" Grant::Bucket;
     S3_GET_OBJECT = S3 Read "GetObject" Grant::Objects;
+    S3_LIST_BUCKET_VERSIONS = S3 Read "ListBucketVersions" Grant::Bucket;
+    S3_GET_BUCKET_VERSIONING = S3 Read "GetBucketVersioning" Grant::Bucket;
+    S3_GET_OBJECT_VERSION = S3 Read "GetObjectVersion" Grant::Objects;
     S3_PUT_OBJECT = S3 Change "PutObject" Grant::Objects;
     S3_DELETE_OBJECT = S3 Change "DeleteObject" Grant::Objects;
 }

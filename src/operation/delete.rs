@@ -12,12 +12,13 @@ use crate::cloud::{Calls, Cloud, Scope};
 use crate::desired::dns::owner_uid;
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
-use crate::operation::OperationError;
 use crate::operation::session::{Env, same_account};
+use crate::operation::update::{guarded_nodes, watch_lock};
+use crate::operation::{Guarded, OperationError};
 use crate::plan::found::objects;
 use crate::plan::{Plan, delete};
 use crate::recorded::State;
-use crate::store::{ClusterStore, Held, Recorder};
+use crate::store::{ClusterStore, Held, Lock, Recorder};
 
 /// A plan that takes a cluster away.
 pub struct DeletePrepared {
@@ -49,7 +50,7 @@ struct Opened {
     cloud: Arc<dyn Cloud>,
     account: Account,
     zone: String,
-    /// Of a deleted cluster: nothing is left of it but the history of its spec.
+    /// Of a deleted cluster: nothing is left of it but the history of its spec, or what an interrupted delete left in the store.
     only_history: bool,
 }
 
@@ -71,7 +72,9 @@ async fn open(env: &Env, name: &str, purge: bool) -> Result<Opened, OperationErr
     let (uid, zone, only_history) = match by_tags(env, cloud.as_ref(), name).await {
         Ok((uid, zone)) => (uid, zone, false),
         // A fresh uid is on nothing: there is only the history to delete.
-        Err(OperationError::UnknownCluster { .. }) if purge && !store.revisions().await?.is_empty() => {
+        Err(OperationError::UnknownCluster { .. })
+            if store.has_remains().await? || purge && !store.revisions().await?.is_empty() =>
+        {
             (env.ids.fresh(), String::new(), true)
         }
         Err(error) => return Err(error),
@@ -139,7 +142,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: &State) -> Result<(DeleteP
     };
     let mut plan = delete(&state.cluster, &state.uid, &state.region, state, &observed);
     if opened.only_history {
-        plan.warnings.push("nothing of it is left in the account; only the history of its spec goes".into());
+        plan.warnings.push("nothing of it is left in the account; only what the state store still has of it goes".into());
     }
     if let Some(defect) = plan.check().first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
@@ -165,8 +168,8 @@ pub async fn apply_delete(
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
     let before = open(env, name, purge).await?;
-    let lock = env.acquire(&before.store).await?;
-    let result = locked(env, name, purge, events, stop, on_plan).await;
+    let lock = env.acquire_until(&before.store, &stop).await?;
+    let result = locked(env, name, purge, events, stop, on_plan, &lock).await;
     let released = lock.release().await;
     let report = result?;
     released?;
@@ -180,9 +183,12 @@ async fn locked(
     events: Sink,
     stop: CancellationToken,
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
+    lock: &Lock,
 ) -> Result<DeleteReport, OperationError> {
     let begun = env.clock.now();
     let mut opened = open(env, name, purge).await?;
+    lock.check().await?;
+    opened.cloud = Guarded::by(opened.cloud, lock.hold());
     let recorder = opened.held.take().map(|held| Arc::new(Recorder::new(opened.store.clone(), held)));
     let record: Arc<dyn Record> = match &recorder {
         Some(recorder) => Arc::clone(recorder) as Arc<dyn Record>,
@@ -190,7 +196,7 @@ async fn locked(
     };
     let world = Arc::new(World {
         cloud: Arc::clone(&opened.cloud),
-        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
+        nodes: guarded_nodes(env, lock)(Arc::clone(&opened.cloud)),
         record,
         clock: Arc::clone(&env.clock),
         ids: Arc::clone(&env.ids),
@@ -213,7 +219,10 @@ async fn locked(
     adopt(&world, &observed).await.map_err(OperationError::Unsettled)?;
     (events)(Event::Phase("delete"));
     let before = world.record.state();
-    let outcome = run(&prepared.plan, Arc::clone(&world), None, &observed).await;
+    let outcome = tokio::select! {
+        outcome = run(&prepared.plan, Arc::clone(&world), None, &observed) => outcome,
+        never = watch_lock(lock, stop.clone()) => match never {},
+    };
 
     (events)(Event::Phase("verify"));
     let again = observe(opened.cloud.as_ref(), &Scope::Uid(opened.state.uid.clone()), &opened.zone, name, None).await?;

@@ -18,7 +18,7 @@ use crate::operation::session::Env;
 use crate::operation::update::{SpecFile, stored_pki};
 use crate::plan::images;
 use crate::recorded::{NodePhase, PinnedImage, Recorded, Run, State};
-use crate::store::{ClusterStore, StoreError};
+use crate::store::{ClusterStore, Earlier, Lock, StoreError};
 
 /// What would be, or was, recorded.
 pub struct Recovery {
@@ -70,42 +70,73 @@ async fn open(env: &Env, cluster: &Cluster) -> Result<Opened, OperationError> {
     Ok(Opened { store, damaged, cloud, account })
 }
 
-/// The spec that the store has registered, for those who have no file.
-pub async fn registered_spec(env: &Env, name: &str) -> Result<Option<Vec<u8>>, OperationError> {
-    Ok(env.store(name)?.latest().await?.map(|(_, bytes)| bytes))
+/// The specs that the store has registered, the newest first, for those who have no file.
+pub async fn registered_specs(env: &Env, name: &str) -> Result<Vec<(u32, Vec<u8>)>, OperationError> {
+    let store = env.store(name)?;
+    let mut specs = vec![];
+    for number in store.revisions().await?.into_iter().rev().take(2) {
+        specs.push((number, store.revision(number).await?));
+    }
+    Ok(specs)
+}
+
+/// What to recover from.
+pub struct Sources {
+    pub spec: SpecFile,
+    /// The revision before it: what it had set and the newer one no longer names is still ours to take away.
+    pub before: Option<(u32, Cluster)>,
 }
 
 /// The dry run: looks, and writes nothing.
-pub async fn prepare_recover(env: &Env, spec: &SpecFile) -> Result<Recovery, OperationError> {
-    let opened = open(env, &spec.cluster).await?;
-    look(env, &opened, spec).await
+pub async fn prepare_recover(env: &Env, sources: &Sources) -> Result<Recovery, OperationError> {
+    let opened = open(env, &sources.spec.cluster).await?;
+    look(env, &opened, sources).await
 }
 
 /// Looks under the lock, and records what was found.
-pub async fn apply_recover(env: &Env, spec: &SpecFile) -> Result<Recovery, OperationError> {
-    let before = open(env, &spec.cluster).await?;
+pub async fn apply_recover(env: &Env, sources: &Sources) -> Result<Recovery, OperationError> {
+    let before = open(env, &sources.spec.cluster).await?;
     let lock = env.acquire(&before.store).await?;
-    let result = locked(env, spec).await;
+    let result = locked(env, sources, &lock).await;
     let released = lock.release().await;
     let recovery = result?;
     released?;
     Ok(recovery)
 }
 
-async fn locked(env: &Env, spec: &SpecFile) -> Result<Recovery, OperationError> {
-    let opened = open(env, &spec.cluster).await?;
-    let mut recovery = look(env, &opened, spec).await?;
+async fn locked(env: &Env, sources: &Sources, lock: &Lock) -> Result<Recovery, OperationError> {
+    let opened = open(env, &sources.spec.cluster).await?;
+    lock.check().await?;
+    let mut recovery = look(env, &opened, sources).await?;
     if opened.damaged.is_some() {
         recovery.set_aside = opened.store.set_aside().await?;
     }
-    let revision = opened.store.register(&spec.bytes).await?;
+    let revision = opened.store.register(&sources.spec.bytes).await?;
     recovery.state.revision = revision;
     let mut held = opened.store.first(recovery.state.clone()).await?;
+    lock.check().await?;
     opened.store.save(&mut held).await?;
     Ok(recovery)
 }
 
-async fn look(env: &Env, opened: &Opened, spec: &SpecFile) -> Result<Recovery, OperationError> {
+/// Whole states of this cluster that the store still has, the newest first.
+pub async fn earlier_states(env: &Env, name: &str) -> Result<Vec<Earlier>, OperationError> {
+    Ok(env.store(name)?.earlier_states().await?)
+}
+
+/// Puts the newest whole state in the place of a damaged or missing one, without a look at the account.
+pub async fn restore_previous(env: &Env, name: &str) -> Result<Earlier, OperationError> {
+    let store = env.store(name)?;
+    let lock = env.acquire(&store).await?;
+    let result = store.restore_previous().await;
+    let released = lock.release().await;
+    let earlier = result?;
+    released?;
+    Ok(earlier)
+}
+
+async fn look(env: &Env, opened: &Opened, sources: &Sources) -> Result<Recovery, OperationError> {
+    let spec = &sources.spec;
     let Opened { store, cloud, account, .. } = opened;
     let cluster = &spec.cluster;
     let observed = settled(env, cloud.as_ref(), cluster).await?;
@@ -114,6 +145,10 @@ async fn look(env: &Env, opened: &Opened, spec: &SpecFile) -> Result<Recovery, O
     let now = env.clock.now().to_string();
     let mut state = State::new(cluster.clone(), &uid, &account.id, &account.partition);
     state.revision = number;
+    if let Some((number, model)) = &sources.before {
+        state.applied = *number;
+        state.applied_model = Some(model.clone());
+    }
     state.last_run = Some(Run {
         by: env.by.clone(),
         command: env.command.clone(),

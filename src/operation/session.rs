@@ -10,9 +10,9 @@ use crate::bootstrap::{Consoles, Nodes};
 use crate::clock::{Clock, Ids};
 use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
-use crate::operation::{OperationError, Resolver};
+use crate::operation::{LockManners, OperationError, Resolver};
 use crate::recorded::State;
-use crate::store::{ClusterStore, Held, Lock, LockStatus, Objects, Owner, Recorder, StoreError, clusters};
+use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
 
 /// Opens the account in a region; `None`: the region of the environment.
 pub type Connect = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Result<Arc<dyn Cloud>, CloudError>> + Send + Sync>;
@@ -42,6 +42,7 @@ pub struct Env {
     pub settle: Duration,
     /// Machines worked on at the same time.
     pub node_limit: usize,
+    pub lock: LockManners,
 }
 
 impl Env {
@@ -57,22 +58,6 @@ impl Env {
             command: self.command.clone(),
             started: self.clock.now(),
         }
-    }
-
-    /// Takes the lock, or says who holds it and whether that process is still there.
-    pub async fn acquire(&self, store: &ClusterStore) -> Result<Lock, OperationError> {
-        store.acquire(&self.owner()).await.map_err(|error| match error {
-            StoreError::Locked { cluster, location, held } => {
-                StoreError::Locked { cluster, location, held: Box::new(self.seen(*held)) }.into()
-            }
-            other => other.into(),
-        })
-    }
-
-    /// A lock as it is seen from this host.
-    pub fn seen(&self, held: LockStatus) -> LockStatus {
-        let gone = held.host == self.host && (self.process_exists)(held.pid) == Some(false);
-        LockStatus { gone, ..held }
     }
 
     /// The cluster that is meant: the given name, or the only one of the store.

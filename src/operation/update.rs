@@ -15,14 +15,14 @@ use crate::cluster::{Cluster, Cni, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
 use crate::operation::saved::{self, SavedPlan};
-use crate::operation::session::{Env, same_account};
-use crate::operation::{OperationError, changed, delegation};
+use crate::operation::session::{Env, MakeNodes, same_account};
+use crate::operation::{Guarded, GuardedNodes, OperationError, changed, delegation};
 use crate::plan::document::{Basis, Command};
 use crate::plan::found::objects;
 use crate::plan::{Input, PHASES, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
 use crate::secret::Secret;
-use crate::store::{ClusterStore, Held, Lock, Recorder};
+use crate::store::{ClusterStore, Held, Lock, Recorder, foreign};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -122,6 +122,9 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
         (None, Some(held)) => held.state.model.clone(),
         (_, None) => return Err(env.unknown(&name).await?),
     };
+    if held.is_none() {
+        store.refuse_foreign().await?;
+    }
     let region = held.as_ref().map_or(&cluster.region, |held| &held.state.region).clone();
     let cloud = (env.connect)(Some(region)).await?;
     let account = cloud.account().await?;
@@ -183,6 +186,9 @@ async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: S
     if let (true, Some(zone)) = (state.applied == 0, zone) {
         plan.warnings.extend(delegation::warning(env.resolver.as_ref(), zone).await);
     }
+    if is_new {
+        plan.warnings.extend(warnings_of_the_store(env).await?);
+    }
     let defects = plan.check();
     if let Some(defect) = defects.first() {
         return Err(OperationError::Failed(format!("the planner made a wrong plan, nothing was changed: {defect}")));
@@ -209,6 +215,25 @@ async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: S
         Some(saved) => saved.refuse_moved(&prepared).map(|()| prepared),
         None => Ok(prepared),
     }
+}
+
+/// Of a store that a first state goes into.
+async fn warnings_of_the_store(env: &Env) -> Result<Vec<String>, OperationError> {
+    let location = env.objects.location();
+    let mut warnings = vec![];
+    if let Some(example) = foreign(env.objects.as_ref()).await? {
+        warnings.push(format!(
+            "{location} also holds what is not kubewright's, for example {example}; it is left alone, but a place of its own is safer: \
+             --state {location}/kubewright"
+        ));
+    }
+    if env.objects.keeps_history().await == Some(false) {
+        warnings.push(format!(
+            "{location} keeps no versions: a damaged state could not be restored from it; switch versioning on \
+             (aws s3api put-bucket-versioning)"
+        ));
+    }
+    Ok(warnings)
 }
 
 fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
@@ -259,7 +284,7 @@ pub async fn apply_update(
     // Before the lock: a refused account or name must not leave even a lock behind.
     let before = open(env, request).await?;
     saved::refuse_early(&before, request)?;
-    let lock = env.acquire(&before.store).await?;
+    let lock = env.acquire_until(&before.store, &stop).await?;
     let result = locked(env, request, events, stop, on_plan, &lock).await;
     let released = lock.release().await;
     let report = result?;
@@ -279,6 +304,9 @@ async fn locked(
     // What was read before the lock may be old.
     let mut opened = open(env, request).await?;
     saved::refuse_early(&opened, request)?;
+    lock.check().await?;
+    opened.cloud = Guarded::by(opened.cloud, lock.hold());
+    let env = &Env { nodes: guarded_nodes(env, lock), ..env.clone() };
     let mut settled = vec![];
     let mut recorder = None;
     if let Some(held) = opened.held.take() {
@@ -294,10 +322,10 @@ async fn locked(
         return Err(OperationError::Refused(prepared.plan.errors));
     }
 
-    let recorder = register(env, &opened, &prepared, request, recorder).await?;
+    let recorder = register(env, &opened, &prepared, request, recorder, lock).await?;
     let (world, recorder) = world(env, &opened, recorder, &events, &stop);
     adopt(&world, &prepared.observed).await.map_err(OperationError::Unsettled)?;
-    let pki = pki_of(env, &opened.store).await?;
+    let pki = pki_of(env, &opened.store, lock).await?;
     let inputs = Arc::new(NodeInputs { cluster: with_leaving(&prepared.cluster, &prepared.state), pki });
 
     (events)(Event::Phase("apply"));
@@ -332,8 +360,14 @@ fn with_leaving(cluster: &Cluster, state: &State) -> Cluster {
     whole
 }
 
+/// Nodes that are touched only while the lock is held.
+pub(super) fn guarded_nodes(env: &Env, lock: &Lock) -> MakeNodes {
+    let (make, hold) = (Arc::clone(&env.nodes), lock.hold());
+    Arc::new(move |cloud| GuardedNodes::by(make(cloud), hold.clone()))
+}
+
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
-async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
+pub(super) async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
     lock.until_broken().await;
     stop.cancel();
     std::future::pending().await
@@ -368,16 +402,18 @@ async fn register(
     prepared: &Prepared,
     request: &UpdateRequest,
     recorder: Option<Arc<Recorder>>,
+    lock: &Lock,
 ) -> Result<Arc<Recorder>, OperationError> {
     let recorder = match recorder {
         Some(recorder) => recorder,
         None => {
             let held = opened.store.first(prepared.state.clone()).await?;
+            lock.check().await?;
             Arc::new(Recorder::new(opened.store.clone(), held))
         }
     };
     let revision = match (&request.spec, prepared.new_revision) {
-        (Some(spec), true) => Some(opened.store.register(&spec.bytes).await?),
+        (Some(spec), true) => Some(opened.store.add_revision(&spec.bytes).await?),
         _ => None,
     };
     let total = u32::try_from(prepared.plan.actions.len()).unwrap_or(u32::MAX);
@@ -393,6 +429,10 @@ async fn register(
             state.last_run = Some(Run { by, command, started, finished: false, actions_done: None, actions_total: total });
         })
         .await?;
+    if request.spec.is_some() {
+        // After the state: a run that has lost it stops there, and brings back no spec of a cluster that is deleted.
+        opened.store.set_spec(Some(lock)).await?;
+    }
     Ok(recorder)
 }
 
@@ -420,7 +460,7 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
 
 /// The cluster's keys: made once, before the first machine, and the same ever after. They are one object of the store, so
 /// that a crash cannot leave half of them.
-pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationError> {
+pub async fn pki_of(env: &Env, store: &ClusterStore, lock: &Lock) -> Result<Pki, OperationError> {
     if let Some(stored) = stored_pki(store).await? {
         return Ok(stored);
     }
@@ -429,6 +469,8 @@ pub async fn pki_of(env: &Env, store: &ClusterStore) -> Result<Pki, OperationErr
     let files = made.to_files();
     let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
     let text = serde_json::to_string(&text).map_err(|error| damaged(store, error.to_string()))?;
+    // Keys have no condition on the state: a run that was paused must not leave some behind in the place of a deleted cluster.
+    lock.check().await?;
     read_pki(store, &store.put_secret(KEYS, &Secret::new(text)).await?)
 }
 

@@ -8,8 +8,7 @@ use crate::desired::{Machine, ResourceId};
 use crate::observed::{HostedZone, RecordSet};
 use crate::plan::action::{Action, Call};
 use crate::plan::drift::{BY_HAND, Drift};
-use crate::plan::machines::await_id;
-use crate::plan::planner::{Planner, create, create_id, update};
+use crate::plan::planner::{Planner, await_id, create, create_id, update};
 use crate::plan::{Change, RecordChange, RecordVerb, Ref};
 use crate::recorded::NodePhase;
 

@@ -8,7 +8,7 @@ use crate::observed::Instance;
 use crate::plan::action::{Behind, Call, GroupSummary, Until};
 use crate::plan::drift::{BY_HAND, Drift};
 use crate::plan::found::Found;
-use crate::plan::planner::{Planner, create, create_id, update};
+use crate::plan::planner::{Planner, await_id, create, create_id, update};
 use crate::plan::{Change, Ref, RunInstance, firewall, images};
 use crate::recorded::NodePhase;
 
@@ -197,7 +197,8 @@ fn create_instance(planner: &mut Planner<'_>, machine: &Machine, after: Vec<Stri
 /// What a new machine of this subnet and role waits for.
 fn before(planner: &Planner<'_>, subnet: &ResourceId, role: Role) -> Vec<String> {
     let routes = planner.desired.network.route_tables.iter().filter(|table| table.subnets.contains(subnet));
-    let mut before: Vec<String> = routes.flat_map(|table| [create_id(&table.id), format!("routes {}", table.id)]).collect();
+    let mut before: Vec<String> =
+        routes.flat_map(|table| [create_id(&table.id), await_id(&table.default_route), format!("routes {}", table.id)]).collect();
     // Rules first: a machine must not stand for a moment with other rules than its own.
     before.extend(planner.desired.security_groups.iter().map(|group| firewall::rules_id(group.role)));
     before.extend([create_id(subnet), create_id(&ResourceId::KeyPair), format!("replace {}", ResourceId::KeyPair)]);
@@ -230,11 +231,6 @@ fn behind(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
     if !reasons.is_empty() {
         planner.plan.behind.push(Behind { group: group.name.clone(), slot: machine.name.clone(), reasons });
     }
-}
-
-/// `await instance/nodes-us-east-1a-1`
-pub fn await_id(resource: &ResourceId) -> String {
-    format!("await {resource}")
 }
 
 /// A machine that an earlier run made has no public address before it runs.

@@ -6,7 +6,7 @@ use crate::desired::{Audience, ResourceId, network};
 use crate::observed::RouteTable;
 use crate::plan::action::{Call, Until};
 use crate::plan::drift::{BY_HAND, Drift};
-use crate::plan::planner::{Planner, create, create_id, update};
+use crate::plan::planner::{Planner, await_id, create, create_id, update};
 use crate::plan::{Change, Ref, Tags, firewall};
 
 pub fn vpc_tags(planner: &Planner<'_>) -> Tags {
@@ -141,6 +141,11 @@ pub fn nat_gateways(planner: &mut Planner<'_>) {
             // A NAT gateway in a subnet whose VPC has no internet gateway fails (VPC user guide, "NAT gateway basics").
             let after = [&subnet, &address, &ResourceId::InternetGateway].map(create_id).to_vec();
             planner.add(create(gateway, calls, after));
+        } else if let Some(pending) = planner.found.nat_gateways.get(&gateway).and_then(|twins| twins.first())
+            && pending.state == "pending"
+        {
+            let calls = vec![Call::Wait(Until::NatAvailable, Ref::Known(pending.id.clone()))];
+            planner.add(update("await", gateway, calls, "it is starting".into()));
         }
     }
 }
@@ -153,7 +158,12 @@ pub fn route_tables(planner: &mut Planner<'_>) {
         let destination = Ipv4Net::default();
         let route = Change::CreateRoute { table: id.clone(), destination, target: target.clone(), nat };
         let mut wait_for: Vec<String> = table.subnets.iter().map(create_id).collect();
-        wait_for.extend([create_id(&table.default_route), create_id(&ResourceId::Vpc), create_id(&table.id)]);
+        wait_for.extend([
+            create_id(&table.default_route),
+            await_id(&table.default_route),
+            create_id(&ResourceId::Vpc),
+            create_id(&table.id),
+        ]);
         wait_for.push(format!("attach {}", ResourceId::InternetGateway));
         let associate = |subnet: &ResourceId, planner: &Planner<'_>| {
             Call::Change(Change::AssociateRouteTable { table: id.clone(), subnet: planner.id_of(subnet) })

@@ -3,8 +3,7 @@
 use crate::cluster::{Marks, Role, TaintEffect};
 use crate::desired::{Machine, ResourceId};
 use crate::plan::action::{Action, Verb, Work};
-use crate::plan::machines::await_id;
-use crate::plan::planner::{Planner, create_id};
+use crate::plan::planner::{Planner, await_id, create_id};
 use crate::plan::{NodeTask, dns};
 use crate::recorded::NodePhase;
 
@@ -115,6 +114,8 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
                 to_join.push(machine);
             }
             after.extend([create_id(&machine.id), await_id(&machine.id)]);
+            // Its way out.
+            after.extend(planner.desired.network.nat_zones.iter().map(|zone| await_id(&ResourceId::NatGateway(zone.clone()))));
             planner.add(task(NodeTask::Prepare, &machine.name, after));
         }
     }

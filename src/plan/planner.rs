@@ -204,6 +204,11 @@ pub fn create_id(resource: &ResourceId) -> String {
     format!("create {resource}")
 }
 
+/// `await instance/nodes-us-east-1a-1`: what an earlier run made and did not see ready.
+pub fn await_id(resource: &ResourceId) -> String {
+    format!("await {resource}")
+}
+
 /// An action that makes a resource with these calls.
 pub fn create(resource: ResourceId, calls: Vec<Call>, after: Vec<String>) -> Action {
     Action {

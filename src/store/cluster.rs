@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::aside::DAMAGED;
 use super::envelope::{Document, Unreadable};
 use super::error::StoreError;
 use super::key::is_part;
@@ -16,9 +15,7 @@ pub(super) const STATE: &str = "state.json";
 pub(super) const SPEC: &str = "spec.toml";
 pub(super) const REVISIONS: &str = "revisions";
 pub(super) const SECRETS: &str = "secrets";
-const JOURNAL: &str = "journal";
-/// How often a bump of the state starts again because somebody else wrote meanwhile.
-const BUMPS: u32 = 10;
+pub(super) const JOURNAL: &str = "journal";
 
 /// Names of the clusters that a store holds, sorted: those with a spec or a state. Of a deleted cluster only the history of
 /// its spec is left, which does not count.
@@ -46,11 +43,11 @@ pub struct ClusterStore {
 #[derive(Clone, Debug)]
 pub struct Held {
     pub state: State,
-    version: Option<Version>,
-    lineage: String,
-    serial: u64,
+    pub(super) version: Option<Version>,
+    pub(super) lineage: String,
+    pub(super) serial: u64,
     /// Write ids of ours that may or may not have arrived.
-    unanswered: Vec<String>,
+    pub(super) unanswered: Vec<String>,
 }
 
 impl Held {
@@ -86,6 +83,10 @@ impl ClusterStore {
 
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    pub(super) fn writer(&self) -> &str {
+        &self.writer
     }
 
     /// Where this cluster's objects are, for messages.
@@ -133,70 +134,30 @@ impl ClusterStore {
         }
     }
 
-    /// Ends the record of a cluster whose resources are gone: state, secrets, journal and spec; with `keep_history` the
-    /// revisions stay. `held` is the state that this run has loaded or saved; one that somebody else wrote is not removed, nor
-    /// anything else then. The lock stays until it is released.
-    pub async fn forget(&self, held: Option<&Held>, keep_history: bool) -> Result<(), StoreError> {
-        // The state first: its compare-and-swap is what keeps a run that lost it from removing the rest. The spec last: until
-        // then the cluster is listed, and an interrupted delete can be run again.
-        match held.cloned() {
-            Some(mut held) => self.remove_state(&mut held).await?,
-            None => match self.document().await? {
-                None => {}
-                Some((Document { state: None, .. }, version)) => {
-                    if let Settled::Other(found) = self.settler.remove(&self.key(STATE), &version).await? {
-                        return Err(self.lost_to(found));
-                    }
-                }
-                Some((document, _)) => return Err(self.lost(document)),
-            },
+    /// What a fence replaces: the state that is there, or that none is. `Err(Unreadable)`: damaged, which nobody can save upon.
+    pub(super) async fn fence_base(&self) -> Result<Result<Option<(Document, Version)>, Unreadable>, StoreError> {
+        match self.document().await {
+            Ok(found) => Ok(Ok(found)),
+            Err(StoreError::State { why, .. }) if why.is_damage() => Ok(Err(why)),
+            Err(error) => Err(error),
         }
-        let mut folders = vec![SECRETS, JOURNAL];
-        if !keep_history {
-            folders.extend([REVISIONS, DAMAGED]);
-        }
-        for folder in folders {
-            for key in self.settler.list(&self.key(folder)).await? {
-                self.settler.discard(&key).await?;
-            }
-        }
-        self.settler.discard(&self.key(SPEC)).await
     }
 
-    /// Writes the state again as it is, with a serial and a write id of its own, so that whoever holds it can save nothing.
-    /// Where nothing is recorded, that nothing is written.
-    pub(super) async fn bump(&self) -> Result<(), StoreError> {
-        for _ in 0..BUMPS {
-            let found = self.document().await?;
-            let (base, bytes) = match found {
-                None => (None, self.render(&self.ids.fresh(), 1, None, &mut Vec::new())?),
-                Some((document, version)) => {
-                    let bytes = self.render(&document.lineage, document.serial + 1, document.state, &mut Vec::new())?;
-                    (Some(version), bytes)
-                }
-            };
-            if let Settled::Done(_) = self.settler.write(&self.key(STATE), &bytes, base.as_ref()).await? {
-                return Ok(());
+    /// Writes the state again as it is, with a serial and a write id of its own, so that whoever holds it can save nothing; `false`
+    /// where somebody was faster. Where nothing is recorded, that nothing is written.
+    pub(super) async fn bump(&self, base: Option<(Document, Version)>) -> Result<bool, StoreError> {
+        let (base, bytes) = match base {
+            None => (None, self.render(&self.ids.fresh(), 1, None, &mut Vec::new())?),
+            Some((document, version)) => {
+                let bytes = self.render(&document.lineage, document.serial + 1, document.state, &mut Vec::new())?;
+                (Some(version), bytes)
             }
-        }
-        Err(StoreError::NoAnswer {
-            location: self.place(STATE),
-            message: "its holder writes faster than it can be stopped".into(),
-        })
-    }
-
-    async fn remove_state(&self, held: &mut Held) -> Result<(), StoreError> {
-        while let Some(version) = &held.version {
-            match self.settler.remove(&self.key(STATE), version).await? {
-                Settled::Done(()) => break,
-                Settled::Other(found) => self.adopt(held, found)?,
-            }
-        }
-        Ok(())
+        };
+        Ok(matches!(self.settler.write(&self.key(STATE), &bytes, base.as_ref()).await?, Settled::Done(_)))
     }
 
     /// Goes on from a write of ours whose answer never came. Anything else means that the state is somebody else's now.
-    fn adopt(&self, held: &mut Held, found: Option<Object>) -> Result<(), StoreError> {
+    pub(super) fn adopt(&self, held: &mut Held, found: Option<Object>) -> Result<(), StoreError> {
         let Some(object) = found else { return Err(self.gone()) };
         let document = self.read(&object)?;
         if !held.unanswered.contains(&document.write_id) {
@@ -207,7 +168,7 @@ impl ClusterStore {
         Ok(())
     }
 
-    fn render(
+    pub(super) fn render(
         &self,
         lineage: &str,
         serial: u64,
@@ -222,12 +183,18 @@ impl ClusterStore {
             .map_err(|error| StoreError::Failed { location: self.place(STATE), message: error.to_string() })
     }
 
-    async fn document(&self) -> Result<Option<(Document, Version)>, StoreError> {
+    pub(super) async fn document(&self) -> Result<Option<(Document, Version)>, StoreError> {
         let Some(object) = self.settler.read(&self.key(STATE)).await? else { return Ok(None) };
-        Ok(Some((self.read(&object)?, object.version)))
+        match self.read(&object) {
+            Ok(document) => Ok(Some((document, object.version))),
+            Err(StoreError::State { cluster, location, why, .. }) if why.is_damage() => {
+                Err(StoreError::State { cluster, location, why, earlier: self.last_good().await })
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    fn read(&self, object: &Object) -> Result<Document, StoreError> {
+    pub(super) fn read(&self, object: &Object) -> Result<Document, StoreError> {
         Document::read(&object.bytes, &self.cluster).map_err(|why| self.unreadable(why))
     }
 
@@ -240,14 +207,14 @@ impl ClusterStore {
     }
 
     fn unreadable(&self, why: Unreadable) -> StoreError {
-        StoreError::State { cluster: self.cluster.clone(), location: self.place(STATE), why }
+        StoreError::State { cluster: self.cluster.clone(), location: self.place(STATE), why, earlier: None }
     }
 
     fn gone(&self) -> StoreError {
         StoreError::Gone { cluster: self.cluster.clone(), location: self.place(STATE) }
     }
 
-    fn lost(&self, to: Document) -> StoreError {
+    pub(super) fn lost(&self, to: Document) -> StoreError {
         StoreError::Lost { cluster: self.cluster.clone(), location: self.place(STATE), by: to.writer, when: to.written }
     }
 

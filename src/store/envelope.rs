@@ -12,7 +12,8 @@ use crate::recorded::State;
 /// Newest format that this build reads, and the one it writes.
 pub const FORMAT: u64 = 1;
 
-const CHECKSUM: &str = "\"checksum\": \"";
+/// How every document of this format begins.
+const HEAD: &[u8] = b"{\n  \"format\": 1,\n  \"checksum\": \"";
 const NO_CHECKSUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// One written state.
@@ -52,9 +53,9 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// Whether nobody can use it, rather than another kubewright or another cluster.
+    /// Nobody's state any more, as opposed to that of a newer kubewright or of another cluster.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::NotJson(_) | Self::Checksum | Self::Shape(_))
+        !matches!(self, Self::Newer(_) | Self::OtherCluster(_))
     }
 }
 
@@ -89,30 +90,27 @@ impl Document {
     /// The document as it is stored: pretty-printed JSON with its checksum, a newline at the end.
     pub fn render(&self) -> Result<Vec<u8>, serde_json::Error> {
         let blank = Self { checksum: NO_CHECKSUM.into(), ..self.clone() };
-        let mut text = serde_json::to_string_pretty(&blank)?;
-        text.push('\n');
-        let checksum = hex(&Sha256::digest(&text));
-        Ok(text.replacen(&format!("{CHECKSUM}{NO_CHECKSUM}"), &format!("{CHECKSUM}{checksum}"), 1).into_bytes())
+        let mut bytes = serde_json::to_vec_pretty(&blank)?;
+        bytes.push(b'\n');
+        let end = HEAD.len() + NO_CHECKSUM.len();
+        if let (Some(tail), true) = (bytes.get(end..), bytes.starts_with(HEAD)) {
+            let checksum = hex(&digest(tail));
+            bytes.splice(HEAD.len()..end, checksum.bytes());
+        }
+        Ok(bytes)
     }
 
     /// Reads what [`Document::render`] wrote for this cluster, and nothing else.
     pub fn read(bytes: &[u8], cluster: &str) -> Result<Self, Unreadable> {
-        // The format first: a newer one may have another checksum and other fields.
-        let Format { format } = match serde_json::from_slice(bytes) {
-            Ok(format) => format,
-            Err(error) if error.is_data() => return Err(Unreadable::Shape(error.to_string())),
-            Err(error) => return Err(Unreadable::NotJson(error.to_string())),
-        };
-        if format > FORMAT {
-            return Err(Unreadable::Newer(format));
+        let Some(rest) = bytes.strip_prefix(HEAD) else { return Err(Self::why_not_ours(bytes)) };
+        if !bytes.ends_with(b"\n}\n") {
+            return Err(Unreadable::NotJson("it ends in the middle".into()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| Unreadable::NotJson(error.to_string()))?;
-        let (head, rest) = text.split_once(CHECKSUM).ok_or(Unreadable::Checksum)?;
         let (checksum, tail) = rest.split_at_checked(NO_CHECKSUM.len()).ok_or(Unreadable::Checksum)?;
-        if checksum != hex(&Sha256::digest([head, CHECKSUM, NO_CHECKSUM, tail].concat())) {
+        if checksum != hex(&digest(tail)).as_bytes() {
             return Err(Unreadable::Checksum);
         }
-        let document: Self = serde_json::from_str(text).map_err(|error| Unreadable::Shape(error.to_string()))?;
+        let document: Self = serde_json::from_slice(bytes).map_err(|error| Unreadable::Shape(error.to_string()))?;
         for found in [Some(&document.cluster), document.state.as_ref().map(|state| &state.cluster)].into_iter().flatten() {
             if found != cluster {
                 return Err(Unreadable::OtherCluster(found.clone()));
@@ -120,8 +118,23 @@ impl Document {
         }
         Ok(document)
     }
+
+    /// Of what does not begin as this format does: a newer one may have another head, another checksum and other fields.
+    fn why_not_ours(bytes: &[u8]) -> Unreadable {
+        let Format { format } = match serde_json::from_slice(bytes) {
+            Ok(format) => format,
+            Err(error) if error.is_data() => return Unreadable::Shape(error.to_string()),
+            Err(error) => return Unreadable::NotJson(error.to_string()),
+        };
+        if format > FORMAT { Unreadable::Newer(format) } else { Unreadable::Checksum }
+    }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Of a document whose text behind the checksum is `tail`, with zeros in its place.
+fn digest(tail: &[u8]) -> impl AsRef<[u8]> {
+    Sha256::new().chain_update(HEAD).chain_update(NO_CHECKSUM).chain_update(tail).finalize()
+}
+
+fn hex(bytes: &impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::envelope::Unreadable;
 use super::lock::LockStatus;
 use super::objects::ObjectError;
+use super::previous::Earlier;
 
 /// What went wrong with a cluster's store. Cloned where several waiting updates failed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,13 @@ pub enum StoreError {
         cluster: String,
         location: String,
         why: Unreadable,
+        /// The newest whole state that it has replaced, where the store keeps one.
+        earlier: Option<Box<Earlier>>,
+    },
+    /// Another program keeps something where a new cluster would be.
+    Foreign {
+        cluster: String,
+        location: String,
     },
     /// A name that cannot be a folder of the store.
     Name {
@@ -103,6 +111,7 @@ impl StoreError {
             Self::Denied { .. } => "the state store refuses access".into(),
             Self::Failed { .. } => "the state store cannot be used".into(),
             Self::State { cluster, .. } => format!("the state of {cluster} cannot be used"),
+            Self::Foreign { cluster, .. } => format!("what is in the place of {cluster} is not kubewright's"),
             Self::Name { name, what } => format!("`{name}` cannot be the name of a {what}"),
             Self::NoRevision { cluster, number, .. } => format!("{cluster} has no revision {number}"),
         }
@@ -117,7 +126,8 @@ impl StoreError {
             | Self::NoAnswer { location, .. }
             | Self::Denied { location, .. }
             | Self::Failed { location, .. }
-            | Self::State { location, .. } => Some(location),
+            | Self::State { location, .. }
+            | Self::Foreign { location, .. } => Some(location),
             Self::Name { .. } | Self::NoRevision { .. } => None,
         }
     }
@@ -134,7 +144,14 @@ impl StoreError {
             Self::NoAnswer { message, .. } | Self::Denied { message, .. } | Self::Failed { message, .. } => {
                 vec![("why", message.clone())]
             }
-            Self::State { why, .. } => vec![("why", why.to_string())],
+            Self::State { why, earlier, .. } => {
+                let whole = earlier.as_ref().map(|earlier| {
+                    let Earlier { serial, written, writer } = earlier.as_ref();
+                    ("whole", format!("serial {serial}, written at {} by {writer}", written.strftime("%F %TZ")))
+                });
+                [("why", why.to_string())].into_iter().chain(whole).collect()
+            }
+            Self::Foreign { .. } => vec![("why", "another program keeps something there; nothing was touched".into())],
             Self::Name { .. } => {
                 vec![("why", "it needs letters, digits, `.`, `_` and `-`, the first not a dot, at most 200".into())]
             }
@@ -146,10 +163,13 @@ impl StoreError {
 
     fn next(&self) -> Option<String> {
         Some(match self {
-            Self::Locked { cluster, held, .. } if held.stale || held.gone => {
-                format!("kubewright lock break {cluster}      (once you know that run is dead)")
+            Self::Locked { cluster, held, .. } if !held.readable => {
+                format!("kubewright lock break {cluster}      (once you know that nobody needs it)")
             }
-            Self::Locked { cluster, .. } => format!("wait for it; kubewright lock status {cluster} shows it"),
+            Self::Locked { held, .. } if held.stale || held.gone => "run the same command again; it takes the lock over".into(),
+            Self::Locked { cluster, .. } => {
+                format!("the same command with --lock-wait 10m waits for it; kubewright lock status {cluster} shows it")
+            }
             Self::Lost { cluster, .. } | Self::LockBroken { cluster, .. } => {
                 format!("kubewright lock status {cluster}; when nobody works on it, run the same command again")
             }
@@ -160,6 +180,10 @@ impl StoreError {
             Self::State { why: Unreadable::OtherCluster(name), .. } => {
                 format!("put it back under {name}, and this cluster's own state here; nothing was changed")
             }
+            Self::State { cluster, earlier: Some(_), .. } => format!(
+                "kubewright recover {cluster} --previous --yes      (puts the whole one back; what was recorded after it is found by tags)"
+            ),
+            Self::Foreign { .. } => "another --state, with a folder or a prefix of its own".into(),
             Self::State { .. } => {
                 "put back an earlier copy of that file (bucket versions, backup); nothing was changed, and nothing is lost in \
                  the account"

@@ -2,7 +2,7 @@
 //!
 //! An object is a file; its version is the SHA-256 of its content. A write goes to a temporary file beside the target, is
 //! synced, and replaces the target by rename, so a reader sees the old content or the new one, and a crash leaves at most a
-//! hidden temporary file. Writers of all processes take turns by an exclusive lock on the file `.lock`; readers need none.
+//! hidden temporary file. What a write of a state replaces stays beside it, as `state.json.previous`. Writers of all processes take turns by an exclusive lock on the file `.lock`; readers need none.
 //! Files have mode 0600 and folders 0700, whatever the umask: secrets lie here.
 
 use std::fs::{self, File, Permissions, TryLockError};
@@ -23,6 +23,9 @@ use crate::clock::Clock;
 
 const LOCK_FILE: &str = ".lock";
 const TEMPORARY: &str = ".tmp-";
+/// The file whose last content is kept, and the name that it is kept under, which is no key.
+const KEPT: &str = "state.json";
+const PREVIOUS: &str = "state.json.previous";
 /// How long a writer waits for writers of other processes; a write takes milliseconds.
 const TURN: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -131,6 +134,20 @@ impl Objects for FileObjects {
         .await
     }
 
+    async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, ObjectError> {
+        check_key(key)?;
+        let path = self.root.join(key);
+        if limit == 0 || !is_kept(&path) {
+            return Ok(Vec::new());
+        }
+        let (path, name) = (path.with_file_name(PREVIOUS), key.to_owned());
+        blocking(key, move || Ok(read(&path).map_err(|error| failure(&name, &error))?.into_iter().collect())).await
+    }
+
+    async fn keeps_history(&self) -> Option<bool> {
+        Some(true)
+    }
+
     /// The file system's clock, which is the server's where the folder is mounted from one: the time stamp of a file that is
     /// made and removed. This machine's clock where nothing can be written.
     async fn now(&self) -> Result<Timestamp, ObjectError> {
@@ -201,8 +218,41 @@ fn replace(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
+    if is_kept(path)
+        && let Err(error) = keep(folder, path)
+    {
+        // What is recorded now counts for more than what was recorded before.
+        tracing::warn!(%error, path = %path.display(), "the state that is replaced cannot be kept");
+    }
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+fn is_kept(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == KEPT)
+}
+
+/// Gives the file that is about to be replaced a second name. A crash right after it leaves one file with both.
+fn keep(folder: &Path, path: &Path) -> io::Result<()> {
+    let spare = folder.join(format!("{TEMPORARY}{PREVIOUS}"));
+    match fs::hard_link(path, &spare) {
+        Ok(()) => {
+            let renamed = fs::rename(&spare, path.with_file_name(PREVIOUS));
+            // Where both are one file already, rename does nothing and leaves the spare name.
+            let _ = fs::remove_file(&spare);
+            renamed
+        }
+        Err(error) if absent(&error) => Ok(()),
+        // A file system without second names.
+        Err(_) => {
+            let mut copy = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
+            copy.as_file().set_permissions(Permissions::from_mode(0o600))?;
+            copy.write_all(&fs::read(path)?)?;
+            copy.as_file().sync_all()?;
+            copy.persist(path.with_file_name(PREVIOUS)).map_err(|error| error.error)?;
+            Ok(())
+        }
+    }
 }
 
 /// Only with the lock held: then a temporary file belongs to a writer that was killed. It may hold a secret.
@@ -216,6 +266,12 @@ fn drop_leftovers(folder: &Path) {
 }
 
 fn remove(root: &Path, path: &Path) -> io::Result<()> {
+    if is_kept(path) {
+        match fs::remove_file(path.with_file_name(PREVIOUS)) {
+            Err(error) if !absent(&error) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
     match fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if absent(&error) => return Ok(()),
@@ -279,7 +335,7 @@ fn collect(folder: &Path, prefix: &str, keys: &mut Vec<String>) -> io::Result<()
         let entry = entry?;
         let name = entry.file_name();
         // Whatever cannot be a key is none of ours: lock file, temporary files, an editor's copies.
-        let Some(name) = name.to_str().filter(|name| is_part(name)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_part(name) && *name != PREVIOUS) else { continue };
         let kind = match entry.file_type() {
             Ok(kind) => kind,
             Err(error) if absent(&error) => continue,

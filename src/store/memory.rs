@@ -11,6 +11,9 @@ use super::key::{check_key, folder_of};
 use super::objects::{Condition, Object, ObjectError, Objects, Version};
 use crate::clock::Clock;
 
+/// Replaced states that are kept.
+const KEPT: usize = 10;
+
 /// What goes wrong with one write or delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -47,6 +50,8 @@ struct Inner {
     writes: u64,
     faults: HashMap<u64, Fault>,
     always: Option<Fault>,
+    /// What was replaced, as a bucket with versioning keeps it; the newest last.
+    replaced: BTreeMap<String, Vec<Object>>,
     late: Vec<(u8, String, Option<Vec<u8>>, Condition)>,
 }
 
@@ -153,13 +158,17 @@ impl Inner {
         }
         self.versions += 1;
         let version = Version(self.versions.to_string());
-        match bytes {
-            Some(bytes) => {
-                self.objects.insert(key.to_owned(), Object { bytes, version: version.clone(), modified: now });
-            }
-            None => {
-                self.objects.remove(key);
-            }
+        let before = match bytes {
+            Some(bytes) => self.objects.insert(key.to_owned(), Object { bytes, version: version.clone(), modified: now }),
+            None => self.objects.remove(key),
+        };
+        if let Some(before) = before
+            && key.ends_with("/state.json")
+        {
+            let replaced = self.replaced.entry(key.to_owned()).or_default();
+            replaced.push(before);
+            let surplus = replaced.len().saturating_sub(KEPT);
+            replaced.drain(..surplus);
         }
         Ok(version)
     }
@@ -186,6 +195,15 @@ impl Objects for MemoryObjects {
     async fn list(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
         let folder = folder_of(prefix)?;
         Ok(self.inner().objects.keys().filter(|key| key.starts_with(&folder)).cloned().collect())
+    }
+
+    async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, ObjectError> {
+        let inner = self.inner();
+        Ok(inner.replaced.get(key).into_iter().flatten().rev().take(limit).cloned().collect())
+    }
+
+    async fn keeps_history(&self) -> Option<bool> {
+        Some(true)
     }
 
     async fn now(&self) -> Result<Timestamp, ObjectError> {

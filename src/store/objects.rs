@@ -48,6 +48,18 @@ pub trait Objects: Send + Sync {
     async fn delete(&self, key: &str, condition: Condition) -> Result<(), ObjectError>;
     /// Keys below a prefix, sorted.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, ObjectError>;
+    /// Keys of the store, not more than one call gives.
+    async fn some(&self) -> Result<Vec<String>, ObjectError> {
+        self.list("").await
+    }
+    /// Contents that writes and deletes of a key have replaced, the newest first, at most `limit`; none where the store keeps none.
+    async fn history(&self, _key: &str, _limit: usize) -> Result<Vec<Object>, ObjectError> {
+        Ok(Vec::new())
+    }
+    /// Whether the store keeps what is replaced in a state; `None`: it cannot be known.
+    async fn keeps_history(&self) -> Option<bool> {
+        None
+    }
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp, ObjectError>;
     /// `file:///abs/path` or `s3://bucket/prefix`, for messages.

@@ -2,6 +2,7 @@
 
 use super::cluster::{ClusterStore, REVISIONS, SPEC};
 use super::error::StoreError;
+use super::lock::Lock;
 use super::objects::ObjectError;
 use super::settle::Settled;
 
@@ -9,17 +10,22 @@ use super::settle::Settled;
 const RACES: u32 = 20;
 
 impl ClusterStore {
-    /// Registers a spec as the next revision and returns its number, from 1. A spec equal to the newest revision gets no new
-    /// number, so registering again after an interruption is safe.
+    /// [`ClusterStore::add_revision`] and [`ClusterStore::set_spec`] in one.
     pub async fn register(&self, spec: &[u8]) -> Result<u32, StoreError> {
+        let number = self.add_revision(spec).await?;
+        self.set_spec(None).await?;
+        Ok(number)
+    }
+
+    /// Stores a spec as the next revision and returns its number, from 1. A spec equal to the newest revision gets no new
+    /// number, so adding it again after an interruption is safe.
+    pub async fn add_revision(&self, spec: &[u8]) -> Result<u32, StoreError> {
         for _ in 0..RACES {
             let (number, is_there) = self.number_of(spec).await?;
             if is_there {
-                self.set_spec().await?;
                 return Ok(number);
             }
             if let Settled::Done(_) = self.settler.write(&self.revision_key(number), spec, None).await? {
-                self.set_spec().await?;
                 return Ok(number);
             }
         }
@@ -71,8 +77,10 @@ impl ClusterStore {
         Ok(numbers)
     }
 
-    /// Makes `spec.toml` the newest revision. A slower run of an older one cannot undo that: it compares and swaps too.
-    async fn set_spec(&self) -> Result<(), StoreError> {
+    /// Makes `spec.toml` the newest revision. A slower run of an older one cannot undo that: it compares and swaps too. After the
+    /// state was saved, and with the lock, which is looked at before each write: a run that has lost them must not bring back the spec of a
+    /// cluster that is deleted.
+    pub async fn set_spec(&self, lock: Option<&Lock>) -> Result<(), StoreError> {
         for _ in 0..RACES {
             // Read before the revisions are: a swap then never replaces a spec that is newer than the one it writes.
             let there = self.settler.read(&self.key(SPEC)).await?;
@@ -80,6 +88,9 @@ impl ClusterStore {
             let spec = self.revision(newest).await?;
             if there.as_ref().is_some_and(|object| object.bytes == spec) {
                 return Ok(());
+            }
+            if let Some(lock) = lock {
+                lock.check().await?;
             }
             let base = there.map(|object| object.version);
             if let Settled::Done(_) = self.settler.write(&self.key(SPEC), &spec, base.as_ref()).await? {

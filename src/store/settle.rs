@@ -67,6 +67,17 @@ impl Settler {
         }
     }
 
+    pub async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, StoreError> {
+        let mut pauses = PAUSES.iter().take(2);
+        loop {
+            match (self.objects.history(key, limit).await, pauses.next()) {
+                (Ok(objects), _) => return Ok(objects),
+                (Err(ObjectError::Ambiguous { .. }), Some(pause)) => self.clock.wait(*pause).await,
+                (Err(error), _) => return Err(self.error(error)),
+            }
+        }
+    }
+
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
         let mut pauses = PAUSES.iter().take(2);
         loop {

@@ -15,6 +15,8 @@ const LONG: &[(&str, &str)] = &[
     ("tests/scenario/by_hand.rs", "one table, a row for every change by hand"),
     ("tests/scenario/cases.rs", "one table, a row for every key of a spec"),
     ("tests/scenario/world.rs", "the rig of every scenario"),
+    ("tests/store/conformance.rs", "what every kind of storage must do alike, one case after the other"),
+    ("tests/store/model/protocol.rs", "one protocol, a rule of the store after the other"),
     ("tests/store/s3.rs", "what a bucket answers that a folder cannot, one answer after the other"),
 ];
 

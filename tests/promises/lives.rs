@@ -164,7 +164,6 @@ impl Calm {
 
 /// The command once more, as often as it takes, at most once: what does not hold afterwards.
 pub async fn converges(life: Life, rig: &Rig, calm: &Calm) -> Result<(), String> {
-    rig.free().await;
     let (ended, _) = life.run(rig, Script::default()).await;
     match ended {
         Ended::Code(ran) if ran.code == 0 => {}

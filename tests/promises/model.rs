@@ -145,7 +145,6 @@ fn plain(account: Vec<String>) -> Vec<String> {
 impl Real {
     fn applies(&self, wanted: Wanted, script: Script) -> Ended {
         self.runtime.block_on(async {
-            self.rig.free().await;
             let file = self.rig.world.spec(&wanted.spec());
             let known = self.rig.world.state_if_any().is_some_and(|state| state.applied > 0 || state.revision > 0);
             let verb = if known { "update" } else { "create" };
@@ -201,7 +200,6 @@ impl StateMachineTest for Machine {
                 }
             }),
             Step::Recover => real.runtime.block_on(async {
-                real.rig.free().await;
                 let spec = reference.exists.expect("a cluster").spec();
                 let file = real.rig.world.spec(&spec);
                 real.rig.lose(&["state.json"]).await;
@@ -213,7 +211,6 @@ impl StateMachineTest for Machine {
                 }
             }),
             Step::Delete => real.runtime.block_on(async {
-                real.rig.free().await;
                 match real.rig.run(&["delete", "cluster", NAME, "--purge", "--yes"], Script::default()).await.0 {
                     Ended::Code(ran) if ran.code == 0 => {}
                     Ended::Code(ran) if ran.code == 1 && ran.err.contains("there is no cluster") => {}

@@ -112,11 +112,6 @@ impl Rig {
         self.run_through(args, Gate::new(script)).await
     }
 
-    /// Until a later commit takes over a dead process's lock by itself.
-    pub async fn free(&self) {
-        self.run(&["lock", "break", crate::world::NAME, "--yes"], Script::default()).await;
-    }
-
     pub async fn run_through(&self, args: &[&str], gate: Arc<Gate>) -> (Ended, Arc<Gate>) {
         let process = self.process(Arc::clone(&gate));
         let (streams, captured) = Streams::captured();
@@ -295,6 +290,18 @@ impl Objects for GatedObjects {
 
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    async fn some(&self) -> Result<Vec<String>, ObjectError> {
+        self.through("list", "", self.inner.some()).await
+    }
+
+    async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, ObjectError> {
+        self.through("history", key, self.inner.history(key, limit)).await
+    }
+
+    async fn keeps_history(&self) -> Option<bool> {
+        self.inner.keeps_history().await
     }
 }
 

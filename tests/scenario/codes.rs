@@ -83,27 +83,97 @@ async fn a_held_lock_is_4_and_says_by_whom_since_when_for_which_command() {
     let _ = world.run(&["update", "-f", &file, "--yes"]).await.expect(0);
 }
 
-/// It is still the user who breaks the lock: a container has processes of its own on a host of that name.
+/// At once, and only there: another host may have a process of that number, and a container with the name of its host has processes of
+/// its own.
 #[tokio::test(start_paused = true)]
-async fn a_lock_whose_process_is_gone_from_this_host_says_so_at_once_and_stays() {
+async fn a_lock_whose_process_is_gone_from_this_host_is_taken_over() {
     use kubewright::cli::outside::Outside;
     const GONE: &str = "there is no process 43 on this host any more";
     let world = World::of(SMALL).await;
     let env = world.env(&"file://state".parse().unwrap(), "update --yes").await.unwrap();
-    for (host, pid, gone) in [("build-7", 43, true), ("laptop", 43, false), ("build-7", 42, false)] {
+    let key = format!("{NAME}/lock.json");
+    for (host, pid, elsewhere, gone) in
+        [("build-7", 43, false, true), ("build-7", 43, true, false), ("laptop", 43, false, false), ("build-7", 42, false, false)]
+    {
         let owner = kubewright::store::Owner { host: host.into(), pid, ..env.owner() };
         let lock = env.store(NAME).unwrap().acquire(&owner).await.unwrap();
-        for (args, code) in
-            [(&["update", "--yes"][..], 4), (&["delete", "cluster", NAME, "--yes"], 4), (&["lock", "status", NAME], 0)]
-        {
-            let ran = world.run(args).await.expect(code);
-            let _ = if gone {
-                ran.says(&[GONE, "kubewright lock break"])
-            } else {
-                ran.silent_about("any more").silent_about("break")
-            };
+        if elsewhere {
+            let mut note: serde_json::Value = serde_json::from_slice(&world.dump().await[&key]).unwrap();
+            note["place"] = "another-start-of-the-machine pid:[4026532281]".into();
+            world.restore(&[(key.clone(), note.to_string().into_bytes())].into()).await;
         }
+        let ran = world.run(&["lock", "status", NAME]).await.expect(0);
+        if gone {
+            let _ = ran.says(&[GONE, "kubewright update", "takes the lock over"]);
+            let ran = world.run(&["update", "--yes"]).await.expect(0);
+            let _ = ran.says(&["took over the lock of ops@build-7 (pid 43), whose process is gone"]);
+            drop(lock);
+            continue;
+        }
+        let _ = ran.silent_about("any more").silent_about("takes");
+        for args in [&["update", "--yes"][..], &["delete", "cluster", NAME, "--yes"]] {
+            let _ = world.run(args).await.expect(4).silent_about("any more").says(&["--lock-wait"]);
+        }
+        if elsewhere {
+            let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
+        } else {
+            lock.release().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_lock_is_waited_for_as_long_as_was_said() {
+    use kubewright::cli::outside::Outside;
+    use std::time::Duration;
+    let world = World::of(SMALL).await;
+    let env = world.env(&"file://state".parse().unwrap(), "update --yes").await.unwrap();
+    let lock = env.store(NAME).unwrap().acquire(&env.owner()).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let ran = world.run(&["update", "--yes", "--lock-wait", "2m"]).await.expect(4);
+    assert_eq!(begun.elapsed().as_secs(), 120);
+    let ran = ran.says(&["waiting for the lock of ops@build-7 (pid 42), up to 2 min", "is locked by another run"]);
+    assert_eq!(flat(&ran.err).matches("waiting for").count(), 1, "{ran}");
+    // An interrupt ends the wait.
+    let waiting = world.run(&["update", "--yes", "--lock-wait", "1h"]);
+    let interrupt = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.interrupts.add_permits(1);
+    };
+    let _ = tokio::join!(waiting, interrupt).0.expect(4);
+    // Given back in the meantime.
+    let waiting = world.run(&["update", "--yes", "--lock-wait", "1h"]);
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(90)).await;
         lock.release().await.unwrap();
+    };
+    let _ = tokio::join!(waiting, release).0.expect(0).silent_about("took over");
+    // Its holder dies in the meantime.
+    let lock = env.store(NAME).unwrap().acquire(&env.owner()).await.unwrap();
+    let waiting = world.run(&["delete", "cluster", NAME, "--yes", "--lock-wait", "1h"]);
+    let death = async {
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        drop(lock);
+    };
+    let _ = tokio::join!(waiting, death).0.expect(0).says(&["took over the lock of ops@build-7 (pid 42), silent for 1 min"]);
+}
+
+/// Another program's, a newer kubewright's, a damaged one: left to people, however old it is.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_not_understood_is_never_taken_over() {
+    let world = World::of(SMALL).await;
+    let key = format!("{NAME}/lock.json");
+    for bytes in ["", "{", "{\"ID\":\"6e2e\",\"Operation\":\"OperationTypeApply\"}", "{\"format\":2,\"id\":\"a\",\"pid\":43}"] {
+        world.restore(&[(key.clone(), bytes.as_bytes().to_vec())].into()).await;
+        tokio::time::sleep(std::time::Duration::from_secs(7200)).await;
+        let before = world.everything().await;
+        for args in [&["update", "--yes"][..], &["delete", "cluster", NAME, "--yes", "--lock-wait", "5m"]] {
+            let ran = world.run(args).await.expect(4);
+            let _ = ran.says(&["it is no lock of this kubewright", "kubewright lock break"]);
+        }
+        assert_eq!(world.everything().await, before);
+        let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
+        assert!(!world.dump().await.contains_key(&key));
     }
 }
 

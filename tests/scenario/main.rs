@@ -13,4 +13,5 @@ mod output;
 mod plans;
 mod status;
 mod store;
+mod takeover;
 mod world;

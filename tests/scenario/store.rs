@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kubewright::store::lock::STALE;
 use kubewright::store::memory::Fault;
 
 use crate::world::*;
@@ -155,7 +156,7 @@ async fn a_fault_at_any_write_of_a_create_leaks_nothing_and_doubles_nothing() {
                 runs += 1;
                 if ran.code == 4 {
                     // The release was refused.
-                    let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
+                    tokio::time::sleep(STALE).await;
                 }
                 ran = world.run(&["create", "-f", &file, "--yes"]).await;
                 if ran.err.contains("exists already") {
@@ -170,7 +171,7 @@ async fn a_fault_at_any_write_of_a_create_leaks_nothing_and_doubles_nothing() {
     }
 }
 
-/// The process dies in the middle of any write: the lock goes stale and is broken, and the next run goes on.
+/// The process dies in the middle of any write: its lock goes stale, and the next run takes it over and goes on.
 #[tokio::test(start_paused = true)]
 async fn a_run_killed_at_any_write_of_a_create_is_finished_by_the_next() {
     let whole = World::of(SMALL).await;
@@ -185,23 +186,89 @@ async fn a_run_killed_at_any_write_of_a_create_is_finished_by_the_next() {
             let killed = tokio::time::timeout(Duration::from_secs(7200), world.run(&args)).await;
             assert!(killed.is_err(), "{n} {done}: it ended by itself");
             tokio::time::sleep(Duration::from_secs(120)).await;
-            if world.dump().await.keys().any(|key| key.ends_with("lock.json")) {
-                let held = world.run(&args).await;
-                // All was done but the release: then there is nothing to create.
-                if !held.err.contains("exists already") {
-                    let _ = held.expect(4).says(&["that run has probably died", "lock break"]);
-                }
-                let broken = world.run(&["lock", "break", NAME, "--yes"]).await;
-                assert_eq!(broken.code, 0, "{n} {done}: {broken}");
-            }
+            let held = world.dump().await.keys().any(|key| key.ends_with("lock.json"));
             let mut ran = world.run(&args).await;
             if ran.err.contains("exists already") {
                 ran = world.run(&["update", "--yes"]).await;
             }
             assert_eq!(ran.code, 0, "{n} {done}\n{ran}");
+            assert_eq!(ran.err.contains("took over the lock of ops@build-7 (pid 42), silent for"), held, "{n} {done}\n{ran}");
             assert_eq!(world.account(), shape, "{n} {done}");
             assert!(world.state().intents.is_empty());
             let _ = world.settled().await;
         }
     }
+}
+
+/// A folder of kops, of Terraform, of somebody: it stays as it is, and so does the account.
+#[tokio::test(start_paused = true)]
+async fn a_store_in_which_another_program_keeps_something_is_left_alone() {
+    let spec_of_another = "title = \"a book\"\n";
+    for (name, content, says) in [
+        ("config", "apiVersion: kops.k8s.io/v1alpha2", "is not kubewright's"),
+        ("instancegroup/nodes", "kind: InstanceGroup", "is not kubewright's"),
+        ("pki/private/ca.key", "secret", "is not kubewright's"),
+        ("spec.toml", spec_of_another, "is not kubewright's"),
+        ("state.json", "{\"version\": 4, \"terraform_version\": \"1.10.0\", \"serial\": 7}", "cannot be used"),
+        ("lock.json", "{\"ID\": \"6e2e\"}", "no lock of this kubewright"),
+    ] {
+        let world = World::on_disk();
+        let path = world.folder().join(NAME).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write(&path, content.as_bytes());
+        let file = world.spec(SMALL);
+        let before = world.everything().await;
+        let ran = world.run(&["create", "-f", &file, "--yes"]).await;
+        assert!([1, 4].contains(&ran.code), "{name}\n{ran}");
+        let _ = ran.says(&[says, &format!("{NAME}/{name}"), "next"]);
+        let ran = world.run(&["create", "-f", &file]).await;
+        assert!([0, 1].contains(&ran.code), "{name}\n{ran}");
+        assert_eq!(world.everything().await, before, "{name}");
+    }
+    let world = World::on_disk();
+    write(&world.folder().join("terraform.tfstate"), b"{}");
+    let ran = world.run(&["create", "-f", &world.spec(SMALL), "--yes"]).await.expect(0);
+    let _ = ran.says(&["also holds what is not kubewright's, for example terraform.tfstate", "/kubewright"]);
+    let _ = world.run(&["delete", "cluster", NAME, "--purge", "--yes"]).await.expect(0);
+    assert_eq!(world.dump().await.into_keys().collect::<Vec<_>>(), ["terraform.tfstate"]);
+}
+
+/// Its time stamp lies in the future, so that by the clock it is never old enough: then it is watched.
+#[tokio::test(start_paused = true)]
+async fn a_dead_runs_lock_outlives_no_clock_that_was_set_back() {
+    use kubewright::cli::outside::Outside;
+    let world = World::on_disk();
+    world.create(SMALL).await;
+    let env = world.env(&"file://state".parse().unwrap(), "update --yes").await.unwrap();
+    drop(env.store(NAME).unwrap().acquire(&env.owner()).await.unwrap());
+    let file = std::fs::File::options().write(true).open(world.folder().join(NAME).join("lock.json")).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3 * 3600)).unwrap();
+    let _ = world.run(&["update", "--yes"]).await.expect(4).says(&["--lock-wait"]);
+    let ran = world.run(&["update", "--yes", "--lock-wait", "5m"]).await.expect(0);
+    let _ = ran.says(&["waiting for the lock", "took over the lock of ops@build-7 (pid 42), silent for 1 min"]);
+}
+
+/// The disk rots: the state before is offered, and is as good as new after one more update.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_state_names_the_whole_one_before_it() {
+    use kubewright::cli::outside::Outside;
+    let world = World::on_disk();
+    world.create(SMALL).await;
+    let path = world.folder().join(NAME).join("state.json");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let before = document["serial"].as_u64().unwrap() - 1;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    write(&path, &bytes);
+    let ran = world.run(&["update", "--yes"]).await.expect(1);
+    let _ = ran
+        .says(&["edited by hand or damaged", "whole", &format!("serial {before}, written at 2026-01-01"), "by ops@build-7"])
+        .says(&[&format!("kubewright recover {NAME} --previous --yes")]);
+    let env = world.env(&"file://state".parse().unwrap(), "recover").await.unwrap();
+    let store = env.store(NAME).unwrap();
+    assert_eq!(store.restore_previous().await.unwrap().serial, before);
+    let _ = world.run(&["update", "--yes"]).await.expect(0);
+    let _ = world.settled().await;
 }

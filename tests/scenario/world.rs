@@ -16,7 +16,7 @@ use kubewright::clock::{Clock, CountingIds, VirtualClock};
 use kubewright::cloud::fake::{Call, FakeCloud};
 use kubewright::cloud::{Cloud, CloudError};
 use kubewright::cluster::Marks;
-use kubewright::operation::{Env, OperationError};
+use kubewright::operation::{Env, LockManners, OperationError};
 use kubewright::store::{FileObjects, Location, MemoryObjects, Objects};
 
 pub const NAME: &str = "demo.k8s.example.com";
@@ -181,6 +181,7 @@ impl Outside for World {
             command: command.into(),
             settle: Duration::from_secs(10),
             node_limit: 8,
+            lock: LockManners::default(),
         })
     }
 

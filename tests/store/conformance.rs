@@ -27,6 +27,9 @@ const CASES: &[(&str, Case)] = &[
     ("a_hundred_records_take_few_writes", |objects| Box::pin(a_hundred_records_take_few_writes(objects))),
     ("one_of_many_gets_the_lock", |objects| Box::pin(one_of_many_gets_the_lock(objects))),
     ("after_lock_break_the_old_holder_writes_nothing", |objects| Box::pin(old_holder_writes_nothing(objects))),
+    ("of_many_takers_one_gets_the_lock", |objects| Box::pin(one_of_many_takes_over(objects))),
+    ("a_slow_breaker_stops_nobody_who_came_later", |objects| Box::pin(slow_breaker(objects))),
+    ("a_damaged_state_can_be_put_back", |objects| Box::pin(damaged_state(objects))),
     ("a_lock_broken_before_the_first_state_fences_too", |objects| Box::pin(fenced_before_the_first_state(objects))),
     ("revisions_are_numbered_without_gap_or_double", |objects| Box::pin(revisions_are_numbered(objects))),
     ("secrets_are_made_once", |objects| Box::pin(secrets_are_made_once(objects))),
@@ -271,6 +274,92 @@ async fn old_holder_writes_nothing(objects: Arc<dyn Objects>) {
     assert_eq!((&now.state, now.lineage()), (&state(), held.lineage()), "a break changes nothing that is recorded");
     assert_eq!(new.lock_status().await.expect("status").expect("held").by, "new@host");
     new_lock.release().await.expect("release");
+}
+
+async fn one_of_many_takes_over(objects: Arc<dyn Objects>) {
+    let old = real_store(&objects, "old@host");
+    let dead = old.acquire(&owner("old@host")).await.expect("acquire");
+    let mut held = old.first(state()).await.expect("first");
+    old.save(&mut held).await.expect("save");
+    let seen = old.lock_status().await.expect("status").expect("held");
+    let tasks = (0..WRITERS).map(|n| {
+        let (store, seen) = (real_store(&objects, &format!("user-{n}@host")), seen.clone());
+        tokio::spawn(async move { store.take_over(&owner(&format!("user-{n}@host")), &seen).await })
+    });
+    let answers: Vec<_> = join_all(tasks).await.into_iter().map(|task| task.expect("a task")).collect();
+    let mut locks = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(lock) => locks.push(lock),
+            Err(StoreError::Locked { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(locks.len(), 1);
+    let lock = locks.remove(0);
+    let winner = old.lock_status().await.expect("status").expect("held").by;
+    let mut now = old.load().await.expect("load").expect("a state");
+    lock.check().await.expect("its own");
+    assert_eq!(now.serial(), 2, "only the winner fences, once");
+    real_store(&objects, &winner).save(&mut now).await.expect("nobody fences it afterwards");
+    assert!(matches!(old.save(&mut held).await, Err(StoreError::Lost { by, .. }) if by == winner));
+    assert!(matches!(dead.check().await, Err(StoreError::LockBroken { by: Some(by), .. }) if by == winner));
+    assert!(dead.release().await.is_err());
+    lock.release().await.expect("release");
+}
+
+async fn slow_breaker(objects: Arc<dyn Objects>) {
+    let (old, new) = (real_store(&objects, "old@host"), real_store(&objects, "new@host"));
+    let first = old.acquire(&owner("old@host")).await.expect("acquire");
+    let mut held = old.first(state()).await.expect("first");
+    old.save(&mut held).await.expect("save");
+    let seen = old.lock_status().await.expect("status").expect("held");
+    first.release().await.expect("release");
+    let second = old.acquire(&owner("second@host")).await.expect("acquire");
+    // What it looked at is not there any more.
+    assert!(
+        matches!(new.take_over(&owner("new@host"), &seen).await, Err(StoreError::Locked { held, .. }) if held.by == "second@host")
+    );
+    old.save(&mut held).await.expect("not fenced");
+    second.check().await.expect("its own");
+    second.release().await.expect("release");
+    let third = new.take_over(&owner("new@host"), &seen).await.expect("nobody has it");
+    old.save(&mut held).await.expect("a free lock fences nobody");
+    third.release().await.expect("release");
+}
+
+async fn damaged_state(objects: Arc<dyn Objects>) {
+    let store = real_store(&objects, "ops@build-7");
+    let lock = store.acquire(&owner("ops@build-7")).await.expect("acquire");
+    let mut held = store.first(state()).await.expect("first");
+    for name in ["a", "b", "c"] {
+        mark(&mut held.state, name);
+        store.save(&mut held).await.expect("save");
+    }
+    assert!(store.restore_previous().await.expect_err("it is whole").to_string().contains("nothing to restore"));
+    let key = "demo/state.json";
+    let whole = objects.get(key).await.expect("get").expect("a state").bytes;
+    objects.put(key, whole[..whole.len() / 2].to_vec(), Condition::Always).await.expect("put");
+    let text = store.load().await.expect_err("damaged").to_string();
+    // A lock can be had and broken whatever the state is.
+    store.lock_break().await.expect("break").expect("a lock");
+    drop(lock);
+    if objects.keeps_history().await != Some(true) {
+        assert!(text.contains("put back an earlier copy"), "{text}");
+        assert!(store.restore_previous().await.expect_err("none is kept").to_string().contains("no earlier state is kept"));
+        return;
+    }
+    for part in ["whole     serial 3, written at 20", "by ops@build-7", "next      kubewright recover demo --previous --yes"] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    assert_eq!(store.earlier_states().await.expect("a list")[0].serial, 3);
+    assert_eq!(store.restore_previous().await.expect("restored").serial, 3);
+    let mut now = store.load().await.expect("load").expect("a state");
+    assert_eq!((&now.state, now.lineage(), now.serial()), (&held.state, held.lineage(), 5));
+    assert!(matches!(store.save(&mut held).await, Err(StoreError::Lost { .. })), "who held the damaged one has lost it");
+    store.save(&mut now).await.expect("save");
+    objects.put(key, bytes("{\"format\": 2}"), Condition::Always).await.expect("put");
+    assert!(matches!(store.restore_previous().await, Err(StoreError::State { .. })), "a newer one is not damage");
 }
 
 async fn fenced_before_the_first_state(objects: Arc<dyn Objects>) {

@@ -13,6 +13,7 @@ const KEY: &str = "demo/state.json";
 
 pub fn add(trials: &mut Vec<Trial>) {
     trials.push(trial("document::reads_back_what_was_written", reads_back));
+    trials.push(trial("document::format_1_is_read", format_1));
     trials.push(trial("document::every_truncation_is_noticed", every_truncation));
     trials.push(trial("document::every_flipped_bit_is_noticed", every_flipped_bit));
     trials.push(trial("document::what_cannot_be_used_is_explained_and_left_alone", || real(explained())));
@@ -36,23 +37,39 @@ fn reads_back() {
     assert!(text.lines().count() > 20, "people read it: pretty-printed");
 }
 
+/// Of format 1, as a `create cluster` of a control plane and a worker left it. Later formats get a file of their own; this one stays.
+const FIRST: &[u8] = include_bytes!("golden/state-1.json");
+const FIRST_CLUSTER: &str = "demo.k8s.example.com";
+
+fn format_1() {
+    let document = Document::read(FIRST, FIRST_CLUSTER).expect("format 1 is read");
+    assert_eq!((document.serial, document.writer.as_str()), (30, "ops@build-7"));
+    let state = document.state.as_ref().expect("a state");
+    assert_eq!((state.revision, state.applied, state.nodes.len(), state.intents.len()), (1, 1, 2, 0));
+    assert!(state.resources.len() >= 10 && state.applied_model.as_ref() == Some(&state.model), "{state:?}");
+    assert!(matches!(Document::read(FIRST, "demo"), Err(Unreadable::OtherCluster(other)) if other == FIRST_CLUSTER));
+}
+
 fn every_truncation() {
-    let bytes = rendered();
-    for length in 0..bytes.len() {
-        assert!(Document::read(&bytes[..length], "demo").is_err(), "cut at {length} of {}", bytes.len());
+    for (bytes, cluster) in [(rendered(), "demo"), (FIRST.to_vec(), FIRST_CLUSTER)] {
+        for length in 0..bytes.len() {
+            let read = Document::read(&bytes[..length], cluster);
+            assert!(read.is_err_and(|why| why.is_damage()), "cut at {length} of {}", bytes.len());
+        }
     }
 }
 
 fn every_flipped_bit() {
-    let mut bytes = rendered();
-    for at in 0..bytes.len() {
-        for bit in 0..8 {
-            bytes[at] ^= 1 << bit;
-            assert!(Document::read(&bytes, "demo").is_err(), "bit {bit} of byte {at}: {}", String::from_utf8_lossy(&bytes));
-            bytes[at] ^= 1 << bit;
+    for (mut bytes, cluster) in [(rendered(), "demo"), (FIRST.to_vec(), FIRST_CLUSTER)] {
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                bytes[at] ^= 1 << bit;
+                assert!(Document::read(&bytes, cluster).is_err(), "bit {bit} of byte {at}: {}", String::from_utf8_lossy(&bytes));
+                bytes[at] ^= 1 << bit;
+            }
         }
+        assert!(Document::read(&bytes, cluster).is_ok());
     }
-    assert!(Document::read(&bytes, "demo").is_ok());
 }
 
 async fn put(objects: &Arc<dyn Objects>, bytes: &[u8]) -> ClusterStore {

@@ -164,7 +164,7 @@ fn modes() {
             assert_eq!(mode & 0o7777, right, "umask {umask}: {} has {mode:o}", path.display());
         }
         let files = seen.iter().filter(|(_, is_folder, _)| !is_folder).count();
-        assert_eq!(files, 6, "spec, revision, state, lock, secret and the file that writers lock: {seen:?}");
+        assert_eq!(files, 7, "spec, revision, state, the one before, lock, secret and the file that writers lock: {seen:?}");
     }
 }
 

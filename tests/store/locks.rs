@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kubewright::clock::Clock;
-use kubewright::store::lock::{HEARTBEAT, STALE};
+use kubewright::store::lock::{HEARTBEAT, LEASE, STALE};
 use kubewright::store::memory::Fault;
 use kubewright::store::{Condition, MemoryObjects, Objects, StoreError};
 use libtest_mimic::Trial;
@@ -19,6 +19,7 @@ pub fn add(trials: &mut Vec<Trial>) {
     trials.push(trial("locks::a_heartbeat_outlives_an_outage", || paused(outage())));
     trials.push(trial("locks::a_late_heartbeat_does_not_break_its_own_lock", || paused(late_heartbeat())));
     trials.push(trial("locks::age_is_judged_by_the_clock_of_the_store", || paused(clock_of_the_store())));
+    trials.push(trial("locks::who_was_asleep_asks_the_store_first", || paused(asleep())));
     trials.push(trial("locks::a_damaged_lock_is_a_lock", || paused(damaged())));
 }
 
@@ -67,7 +68,9 @@ async fn dead_holder() {
     clock.wait(Duration::from_secs(121)).await;
     let old = store.acquire(&owner("new@laptop")).await.err().expect("held");
     let text = old.to_string();
-    for part in ["heartbeat 3 min 0 s ago; that run has probably died", "next      kubewright lock break demo"] {
+    for part in
+        ["heartbeat 3 min 0 s ago; that run has probably died", "next      run the same command again; it takes the lock over"]
+    {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     assert!(store.lock_break().await.expect("break").expect("a lock").stale);
@@ -164,11 +167,52 @@ async fn clock_of_the_store() {
             drop(lock);
             clock.wait(STALE).await;
             assert!(other.lock_status().await.expect("status").expect("held").stale);
-            other.lock_break().await.expect("break").expect("a lock");
+            let seen = other.lock_status().await.expect("status").expect("held");
+            let taken = other.take_over(&owner("late@laptop"), &seen).await.expect("taken over");
+            assert!(!holder.lock_status().await.expect("status").expect("held").stale, "{hours} h");
+            taken.hold().confirm().await.expect("its own");
+            taken.release().await.expect("release");
             let held = holder.load().await.expect("load");
             holder.forget(held.as_ref(), false).await.expect("forget");
         }
     }
+}
+
+/// As of a process that was stopped: no heartbeat is sent meanwhile. While heartbeats arrive nothing is asked.
+async fn asleep() {
+    let (memory, objects, clock) = world();
+    let store = store(&objects, clock.clone(), "ops@build-7");
+    let lock = store.acquire(&owner("ops@build-7")).await.expect("acquire");
+    let hold = lock.hold();
+    // Between two heartbeats.
+    clock.wait(HEARTBEAT * 30 + HEARTBEAT / 2).await;
+    let writes = memory.writes();
+    hold.confirm().await.expect("its own");
+    assert_eq!(memory.writes(), writes, "a question costs nothing");
+    let seen = store.lock_status().await.expect("status").expect("held");
+    // The heart stops with the lock; the hold asks for itself.
+    drop(lock);
+    clock.wait(LEASE - HEARTBEAT).await;
+    hold.confirm().await.expect("its own");
+    assert_eq!(memory.writes(), writes);
+    clock.wait(HEARTBEAT * 2).await;
+    hold.confirm().await.expect("nobody took it");
+    assert_eq!(memory.writes(), writes + 1);
+    assert!(
+        matches!(store.take_over(&owner("new@host"), &seen).await, Err(StoreError::Locked { .. })),
+        "it has sent a heartbeat since"
+    );
+    let seen = store.lock_status().await.expect("status").expect("held");
+    let new = store.take_over(&owner("new@host"), &seen).await.expect("taken over");
+    clock.wait(LEASE).await;
+    for _ in 0..2 {
+        let error = hold.confirm().await.expect_err("taken over");
+        assert!(matches!(&error, StoreError::LockBroken { by: Some(by), .. } if by == "new@host"), "{error}");
+    }
+    memory.always(Some(Fault::LostRequest));
+    clock.wait(LEASE).await;
+    assert!(matches!(new.hold().confirm().await, Err(StoreError::NoAnswer { .. })), "who cannot ask does not act");
+    assert!(STALE >= LEASE * 2);
 }
 
 async fn damaged() {

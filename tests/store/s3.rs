@@ -67,6 +67,14 @@ impl Objects for WholeWrites {
         self.objects.list(prefix).await
     }
 
+    async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, ObjectError> {
+        self.objects.history(key, limit).await
+    }
+
+    async fn keeps_history(&self) -> Option<bool> {
+        self.objects.keeps_history().await
+    }
+
     async fn now(&self) -> Result<jiff::Timestamp, ObjectError> {
         self.objects.now().await
     }
@@ -84,6 +92,7 @@ pub fn add(trials: &mut Vec<Trial>) {
     trials.push(trial("s3_answers::the_clock_is_in_every_answer", || real(clock())));
     trials.push(trial("s3_answers::a_bucket_in_another_region_is_followed", || real(other_region())));
     trials.push(trial("s3_answers::lists_follow_every_page", || real(pages())));
+    trials.push(trial("s3_answers::replaced_versions_are_read", || real(versions())));
     trials.push(trial("s3_answers::missing_credentials_are_named", || real(no_credentials())));
 }
 
@@ -414,6 +423,47 @@ async fn pages() {
     let keys = server.objects(None).await.list("demo").await.expect("list");
     assert_eq!(keys.len(), 1205, "{:?}", keys.last());
     assert_eq!(keys.last().map(String::as_str), Some("demo/revisions/1205.toml"));
+}
+
+async fn versions() {
+    let script = |_: usize, request: &Request| match request.head.lines().next().unwrap_or_default() {
+        line if line.contains("versions") => {
+            let version = |key: &str, id: &str, latest: bool| {
+                format!("<Version><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{latest}</IsLatest></Version>")
+            };
+            let list = [
+                version("team/demo/state.json", "v3", true),
+                version("team/demo/state.json", "v2", false),
+                version("team/demo/state.json", "v1", false),
+                version("team/demo/state.json.other", "v9", false),
+            ];
+            let body = format!("<ListVersionsResult><IsTruncated>false</IsTruncated>{}</ListVersionsResult>", list.concat());
+            Reply::Answer(200, "content-type: application/xml\r\n".into(), body.into_bytes())
+        }
+        line if line.contains("versioning") => {
+            let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>".to_vec();
+            Reply::Answer(200, "content-type: application/xml\r\n".into(), body)
+        }
+        line if line.contains("versionid=v2") => found("\"two\"", b"second"),
+        line if line.contains("versionid=v1") => found("\"one\"", b"first"),
+        _ => error(404, "NoSuchKey", "none"),
+    };
+    let server = Server::start(script).await;
+    let objects = server.objects(None).await;
+    let contents = async |limit: usize| {
+        let found = objects.history("demo/state.json", limit).await.expect("a list");
+        found.into_iter().map(|object| String::from_utf8(object.bytes).expect("text")).collect::<Vec<_>>()
+    };
+    assert_eq!(contents(10).await, ["second", "first"]);
+    assert_eq!(contents(1).await, ["second"]);
+    assert_eq!(objects.keeps_history().await, Some(true));
+    let server = Server::always(Reply::Answer(200, String::new(), b"<VersioningConfiguration/>".to_vec())).await;
+    assert_eq!(server.objects(None).await.keeps_history().await, Some(false));
+    let server = Server::always(error(403, "AccessDenied", "no")).await;
+    let objects = server.objects(None).await;
+    assert_eq!(objects.keeps_history().await, None);
+    let error = objects.history("demo/state.json", 1).await.expect_err("denied");
+    assert!(error.to_string().contains("s3:ListBucketVersions"), "{error}");
 }
 
 #[derive(Debug)]

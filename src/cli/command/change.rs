@@ -211,8 +211,7 @@ pub async fn stopped_at_once(session: &Session<'_>, env: &Env, cluster: &str, ag
     match tokio::time::timeout(GOODBYE, give_back(env, cluster)).await {
         Ok(Ok(())) => session.next("Next:", again, Some("goes on where this run stopped")),
         Ok(Err(_)) | Err(_) => {
-            let command = format!("kubewright lock break {cluster} --yes");
-            session.next("Next:", &command, Some("the lock of this run is left behind; then update goes on"));
+            session.next("Next:", again, Some("takes over the lock that this run leaves behind, and goes on"));
         }
     }
     exit::INTERRUPTED

@@ -42,7 +42,8 @@ pub async fn run(session: &Session<'_>, command: LockCommand) -> Result<u8, Refu
         None => {
             session.show(&value(&name, &held), || page(session, &format!("{name} is locked"), &held))?;
             if held.stale || held.gone {
-                session.next("Next:", &format!("kubewright lock break {name} --yes"), Some("once you know that run is dead"));
+                let remark = Some("shows what that run left; with --yes it takes the lock over");
+                session.next("Next:", &format!("kubewright update {name}"), remark);
             }
         }
     }

@@ -8,17 +8,22 @@ use crate::cli::args::{RecoverArgs, cluster_in};
 use crate::cli::session::{Refusal, Session};
 use crate::cli::spec_files::DiskFiles;
 use crate::cli::text::{Page, count};
-use crate::operation::{Env, Recovery, SpecFile, apply_recover, prepare_recover, registered_spec};
+use crate::operation::{
+    Env, Recovery, Sources, SpecFile, apply_recover, earlier_states, prepare_recover, registered_specs, restore_previous,
+};
 use crate::report::{Trouble, exit};
-use crate::spec;
+use crate::spec::{self, Problems};
 
 pub async fn run(session: &Session<'_>, args: RecoverArgs) -> Result<u8, Refusal> {
     let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
     let env = session.env().await?;
-    let spec = spec(session, &env, given, args.file.as_deref()).await?;
+    if args.previous {
+        return previous(session, &env, given, args.yes).await;
+    }
+    let sources = sources(session, &env, given, args.file.as_deref()).await?;
     let file = args.file.as_ref().map(|file| format!(" -f {}", file.display())).unwrap_or_default();
-    let name = spec.cluster.name.clone();
-    let recovery = if args.yes { apply_recover(&env, &spec).await? } else { prepare_recover(&env, &spec).await? };
+    let name = sources.spec.cluster.name.clone();
+    let recovery = if args.yes { apply_recover(&env, &sources).await? } else { prepare_recover(&env, &sources).await? };
     session.show(&value(&recovery, args.yes), || page(session, &recovery, args.yes))?;
     match args.yes {
         true => session.next("Next:", &format!("kubewright update {name}"), Some("shows what is missing or differs")),
@@ -29,27 +34,67 @@ pub async fn run(session: &Session<'_>, args: RecoverArgs) -> Result<u8, Refusal
     Ok(exit::DONE)
 }
 
-/// Of the file, or the one that the store has registered.
-async fn spec(session: &Session<'_>, env: &Env, given: Option<&str>, file: Option<&Path>) -> Result<SpecFile, Refusal> {
-    if let Some(file) = file {
-        let spec = session.spec(file)?;
-        return match given {
-            Some(name) if name != spec.cluster.name => {
-                Err(Refusal::Usage(format!("{} is the spec of {}", file.display(), spec.cluster.name)))
-            }
-            _ => Ok(spec),
-        };
-    }
+async fn previous(session: &Session<'_>, env: &Env, given: Option<&str>, yes: bool) -> Result<u8, Refusal> {
     let name = env.name(session.cluster(given).as_deref()).await?;
-    let Some(bytes) = registered_spec(env, &name).await? else {
-        let next = format!("kubewright recover {name} -f FILE");
-        return Err(Trouble::new(format!("the store has no spec of {name}")).row("next", next).into());
+    let earlier = match yes {
+        true => restore_previous(env, &name).await?,
+        false => match earlier_states(env, &name).await?.into_iter().next() {
+            Some(earlier) => earlier,
+            None => {
+                let next = format!("kubewright recover {name}");
+                return Err(Trouble::new(format!("no earlier state of {name} is kept")).row("next", next).into());
+            }
+        },
     };
-    // What the spec points to is looked up from here: where it was written, the store does not know.
+    let value = json!({ "cluster": name, "serial": earlier.serial, "written": earlier.written.to_string(), "by": earlier.writer, "restored": yes });
+    session.show(&value, || {
+        let mut page = session.ui.page();
+        let verb = if yes { "was put back" } else { "can be put back" };
+        page.flow(0, 2, vec![format!("The state of {name} {verb}: serial {}", earlier.serial).into()]);
+        page.labelled(2, 10, "written", vec![earlier.written.strftime("%F %TZ").to_string().into()]);
+        page.labelled(2, 10, "by", vec![earlier.writer.clone().into()]);
+        page
+    })?;
+    match yes {
+        true => session.next("Next:", &format!("kubewright update {name}"), Some("finds by their tags what was made since")),
+        false => {
+            session.next("Nothing was changed. To put it back:", &format!("kubewright recover {name} --previous --yes"), None)
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// The spec is that of the file, or the one that the store has registered last.
+async fn sources(session: &Session<'_>, env: &Env, given: Option<&str>, file: Option<&Path>) -> Result<Sources, Refusal> {
+    let given_file = file.map(|file| session.spec(file)).transpose()?;
+    let name = match (&given_file, given) {
+        (Some(spec), Some(name)) if name != spec.cluster.name => {
+            return Err(Refusal::Usage(format!("{} is the spec of {}", spec.file, spec.cluster.name)));
+        }
+        (Some(spec), _) => spec.cluster.name.clone(),
+        (None, given) => env.name(session.cluster(given).as_deref()).await?,
+    };
+    let registered = registered_specs(env, &name).await?;
+    let spec = match (given_file, registered.first()) {
+        (Some(spec), _) => spec,
+        (None, Some((_, bytes))) => of_store(env, &name, bytes).map_err(Refusal::Spec)?,
+        (None, None) => {
+            let next = format!("kubewright recover {name} -f FILE");
+            return Err(Trouble::new(format!("the store has no spec of {name}")).row("next", next).into());
+        }
+    };
+    // One that cannot be read here any more is only not used.
+    let before = registered.iter().find(|(_, bytes)| *bytes != spec.bytes);
+    let before = before.and_then(|(number, bytes)| Some((*number, of_store(env, &name, bytes).ok()?.cluster)));
+    Ok(Sources { spec, before })
+}
+
+/// What the spec points to is looked up from here: where it was written, the store does not know.
+fn of_store(env: &Env, name: &str, bytes: &[u8]) -> Result<SpecFile, Problems> {
     let here = std::env::current_dir().unwrap_or_default();
-    let label = format!("{}/{name}/spec.toml", env.objects.location());
-    let loaded = spec::load(Path::new(&label), &bytes, &here, &DiskFiles).map_err(Refusal::Spec)?;
-    Ok(SpecFile { bytes, cluster: loaded.cluster, file: label })
+    let file = format!("{}/{name}/spec.toml", env.objects.location());
+    let loaded = spec::load(Path::new(&file), bytes, &here, &DiskFiles)?;
+    Ok(SpecFile { bytes: bytes.to_vec(), cluster: loaded.cluster, file })
 }
 
 fn value(recovery: &Recovery, done: bool) -> serde_json::Value {

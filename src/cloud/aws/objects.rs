@@ -20,7 +20,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ServerSideEncryption;
+use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use jiff::Timestamp;
 
@@ -85,6 +85,30 @@ impl S3Objects {
 
     fn client(&self) -> Client {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The present content, or that of a version.
+    async fn fetch(&self, client: Client, key: &str, version: Option<&String>) -> Result<Option<Object>, Trouble> {
+        let call = client.get_object().bucket(&self.bucket).key(self.name(key));
+        let found = match call.set_version_id(version.cloned()).send().await {
+            Ok(found) => found,
+            Err(SdkError::ServiceError(answer)) if answer.err().is_no_such_key() => return Ok(None),
+            Err(error) => {
+                let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject and s3:ListBucket" };
+                return Err(self.sort(&client, key, action, error));
+            }
+        };
+        let (tag, modified) = (found.e_tag().map(str::to_owned), found.last_modified().and_then(timestamp));
+        let unanswered = |message: String| ObjectError::Ambiguous { key: key.to_owned(), message };
+        // The SDK's own time-outs end with the headers.
+        let body = tokio::time::timeout(self.body, found.body.collect())
+            .await
+            .map_err(|_| Trouble::Error(unanswered("the content did not arrive in time".into())))?
+            .map_err(|error| Trouble::Error(unanswered(causes(&error))))?;
+        match (tag, modified) {
+            (Some(tag), Some(modified)) => Ok(Some(Object { bytes: body.into_bytes().into(), version: Version(tag), modified })),
+            _ => Err(Trouble::Error(lacks(key, "ETag or Last-Modified"))),
+        }
     }
 
     fn name(&self, key: &str) -> String {
@@ -161,26 +185,44 @@ impl S3Objects {
 impl Objects for S3Objects {
     async fn get(&self, key: &str) -> Result<Option<Object>, ObjectError> {
         check_key(key)?;
-        self.call(key, |client| async move {
-            let sent = client.get_object().bucket(&self.bucket).key(self.name(key)).send().await;
-            let found = match sent {
-                Ok(found) => found,
-                Err(SdkError::ServiceError(answer)) if answer.err().is_no_such_key() => return Ok(None),
-                Err(error) => return Err(self.sort(&client, key, "s3:GetObject and s3:ListBucket", error)),
-            };
-            let (tag, modified) = (found.e_tag().map(str::to_owned), found.last_modified().and_then(timestamp));
-            let unanswered = |message: String| ObjectError::Ambiguous { key: key.to_owned(), message };
-            // The SDK's own time-outs end with the headers.
-            let body = tokio::time::timeout(self.body, found.body.collect())
-                .await
-                .map_err(|_| Trouble::Error(unanswered("the content did not arrive in time".into())))?
-                .map_err(|error| Trouble::Error(unanswered(causes(&error))))?;
-            match (tag, modified) {
-                (Some(tag), Some(modified)) => {
-                    Ok(Some(Object { bytes: body.into_bytes().into(), version: Version(tag), modified }))
-                }
-                _ => Err(Trouble::Error(lacks(key, "ETag or Last-Modified"))),
-            }
+        self.call(key, |client| self.fetch(client, key, None)).await
+    }
+
+    async fn history(&self, key: &str, limit: usize) -> Result<Vec<Object>, ObjectError> {
+        check_key(key)?;
+        let ids = &self
+            .call(key, |client| async move {
+                let call = client.list_object_versions().bucket(&self.bucket).prefix(self.name(key));
+                let page = call.send().await.map_err(|error| self.sort(&client, key, "s3:ListBucketVersions", error))?;
+                // The present one is the latest, unless that is the mark of a delete. Keys that only begin alike come behind.
+                let replaced = page.versions().iter().filter(|version| version.key() == Some(&self.name(key)));
+                let replaced = replaced.filter(|version| version.is_latest() != Some(true));
+                let ids = replaced.filter_map(|version| version.version_id());
+                Ok(ids.take(limit).map(str::to_owned).collect::<Vec<_>>())
+            })
+            .await?;
+        let mut objects = Vec::new();
+        for id in ids {
+            objects.extend(self.call(key, |client| self.fetch(client, key, Some(id))).await?);
+        }
+        Ok(objects)
+    }
+
+    async fn keeps_history(&self) -> Option<bool> {
+        let asked = self.call("", |client| async move {
+            let answer = client.get_bucket_versioning().bucket(&self.bucket).send().await;
+            let answer = answer.map_err(|error| self.sort(&client, "", "s3:GetBucketVersioning", error))?;
+            Ok(answer.status() == Some(&BucketVersioningStatus::Enabled))
+        });
+        asked.await.ok()
+    }
+
+    async fn some(&self) -> Result<Vec<String>, ObjectError> {
+        self.call("", |client| async move {
+            let call = client.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
+            let page = call.send().await.map_err(|error| self.sort(&client, "", "s3:ListBucket", error))?;
+            let names = page.contents().iter().filter_map(|object| object.key()?.strip_prefix(&self.prefix));
+            Ok(names.filter(|name| !name.is_empty()).map(plain).collect())
         })
         .await
     }
