@@ -111,7 +111,10 @@ async fn recovered(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), S
     let found = rig.world.state();
     for (resource, record) in &known.resources {
         let now = found.resources.get(resource).map(|record| record.id.as_str());
-        let is_there = rig.world.cloud.snapshot().contains(&record.id);
+        // What is ending is nobody's any more.
+        let going = |line: &str| line.contains(" shutting-down ") || line.contains(" deleting ");
+        let is_there =
+            rig.world.cloud.snapshot().lines().any(|line| line.split(' ').any(|word| word == record.id) && !going(line));
         if now != Some(record.id.as_str()) && is_there && *resource != kubewright::desired::ResourceId::DefaultSecurityGroup {
             return Err(format!("{resource} was {}, recovered as {now:?}", record.id));
         }

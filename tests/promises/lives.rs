@@ -164,24 +164,35 @@ impl Calm {
 
 /// The command once more, as often as it takes, at most once: what does not hold afterwards.
 pub async fn converges(life: Life, rig: &Rig, calm: &Calm) -> Result<(), String> {
+    converges_to(life, rig, calm).await?;
+    let made = rig.world.cloud.made();
+    let twice = made
+        .iter()
+        .find(|(kind, count)| !["record change", "public address"].contains(kind) && calm.made.get(*kind) != Some(*count));
+    match twice {
+        Some((kind, count)) => Err(format!("{count} of {kind} were made instead of {:?}", calm.made.get(kind))),
+        None => Ok(()),
+    }
+}
+
+/// The same, whatever was made on the way.
+pub async fn converges_to(life: Life, rig: &Rig, calm: &Calm) -> Result<(), String> {
     let (ended, _) = life.run(rig, Script::default()).await;
     match ended {
         Ended::Code(ran) if ran.code == 0 => {}
         // A create that was killed in its last breath has ended; so has a delete.
-        Ended::Code(ran) if life.verb == "create" && ran.code == 1 && ran.err.contains("exists already") => {}
+        Ended::Code(ran) if life.verb == "create" && ran.code == 1 && ran.err.contains("exists already") => {
+            match rig.run(&["update", NAME, "--yes"], Script::default()).await.0 {
+                Ended::Code(ran) if ran.code == 0 => {}
+                ended => return Err(format!("the update after it: {}", shown(&ended))),
+            }
+        }
         Ended::Code(ran) if life.deletes() && ran.code == 1 && ran.err.contains("there is no cluster") => {}
         ended => return Err(format!("the next run: {}", shown(&ended))),
     }
     let account = standing(rig);
     if account != calm.account {
         return Err(format!("the account is not as after a run without trouble: {}", difference(&calm.account, &account)));
-    }
-    let made = rig.world.cloud.made();
-    let twice = made
-        .iter()
-        .find(|(kind, count)| **kind != "record change" && **kind != "public address" && calm.made.get(*kind) != Some(*count));
-    if let Some((kind, count)) = twice {
-        return Err(format!("{count} of {kind} were made instead of {:?}", calm.made.get(kind)));
     }
     if life.deletes() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! A process that was stopped, and whose lock another one took, does no harm when it goes on (P4).
 
 use crate::gate::{Gate, Script, Site};
-use crate::lives::{Calm, Life, converges, shown};
+use crate::lives::{Calm, Life, converges, converges_to, shown};
 use crate::rig::{Ended, Rig, Without};
 use crate::tally::{Tally, wanted};
 
@@ -11,7 +11,8 @@ pub async fn p4(life: Life, without: Without) -> Tally {
     let mut tally = Tally::default();
     for (n, site) in calm.sites.iter().enumerate() {
         let point = format!("p4 {} {} {site}", life.name, n + 1).to_lowercase();
-        if !wanted(&point) || !site.changes() {
+        // Before it has the lock it is a process like any other, and may have its turn later.
+        if !wanted(&point) || !site.changes() || *site == Site::Store("put", "lock") {
             continue;
         }
         tally.point(&point, overtaken(life, &calm, n + 1, without).await.err());
@@ -55,8 +56,9 @@ async fn overtaken(life: Life, calm: &Calm, call: usize, without: Without) -> Re
         return Err(format!("it called {late:?} afterwards"));
     }
     if account != account_now {
-        // The one call in which it was stopped: the next look mends it.
-        return converges(life, &rig, calm).await.map_err(|error| format!("what it did last stays: {error}"));
+        // The one call in which it was stopped: the next look mends it, once it is found by its tags.
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        return converges_to(life, &rig, calm).await.map_err(|error| format!("what it did last stays: {error}"));
     }
     Ok(())
 }

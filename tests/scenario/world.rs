@@ -67,7 +67,7 @@ network = { topology = "private", nat = "per-zone" }
 api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
 
 [ssh]
-public_key = "~/.ssh/id_ed25519.pub"
+public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo@example"
 access = ["203.0.113.0/24"]
 
 [[instance_group]]
@@ -425,7 +425,7 @@ pub fn changed() -> String {
     let text = edit(PRIVATE, "team = \"blue\"", "owner = \"ops\"");
     let text = edit(&text, "per-zone", "one");
     let text = edit(&text, "count = 2", "count = 1");
-    edit(&text, "\"~/.ssh/id_ed25519.pub\"", &format!("\"{OTHER_KEY}\""))
+    edit(&text, KEY, OTHER_KEY)
 }
 
 /// Replaces a piece of a spec that is there exactly once.

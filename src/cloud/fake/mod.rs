@@ -268,6 +268,12 @@ impl FakeCloud {
         change: Option<&Change>,
         effect: impl FnOnce(&mut World) -> Result<T, Refusal>,
     ) -> Result<T, CloudError> {
+        // Where the call leaves the process.
+        let mut own = self.gate.as_ref().and_then(|gate| gate(action, change.is_some())).map(|fault| fault.of_action(action));
+        if let Some(Fault::Pause(resume)) = own {
+            resume.notified().await;
+            own = None;
+        }
         let (latency, paced) = {
             let inner = self.lock();
             (inner.latency(action), inner.world.options.buckets.is_some())
@@ -281,16 +287,11 @@ impl FakeCloud {
         } else {
             tokio::time::sleep(latency).await;
         }
-        let own = self.gate.as_ref().and_then(|gate| gate(action, change.is_some())).map(|fault| fault.of_action(action));
         let fault = self.lock().admit(action, change);
-        let mut fault = own.or(fault);
+        let fault = own.or(fault);
         if let Some(Fault::Late(duration, error)) = fault {
             tokio::time::sleep(duration).await;
             return Err(error);
-        }
-        if let Some(Fault::Pause(resume)) = fault {
-            resume.notified().await;
-            fault = None;
         }
         let answer = self.lock().carry_out(action, fault, change.is_some(), effect);
         if let (Some(answer), Some(call)) = (&answer, call) {
