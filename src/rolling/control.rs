@@ -5,7 +5,8 @@
 //! member is removed before its instance ends: a member that is gone without having been removed still counts (kubeone#3577).
 
 use crate::rolling::{
-    Address, Cordon, Decision, FORGETTING, Group, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, View, Work, in_work,
+    Address, Cordon, Decision, FORGETTING, Group, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, View, Work,
+    in_work,
 };
 use crate::rolling::{Health, nodes};
 
@@ -33,7 +34,10 @@ pub(super) fn failed(machine: &Machine) -> Decision {
         None => ("work", "it is not known why"),
     };
     let kept = machine.blockers.iter().map(|blocker| format!("; {blocker}")).collect::<String>();
-    Decision::blocked(format!("{}: {work} failed: {why}{kept}", machine.slot), "mend that, then run the same command again; or --abort")
+    Decision::blocked(
+        format!("{}: {work} failed: {why}{kept}", machine.slot),
+        "mend that, then run the same command again; or --abort",
+    )
 }
 
 struct Site<'a> {
@@ -110,9 +114,8 @@ impl<'a> Site<'a> {
                 (Stage::Lost, Some(member)) => return Some(self.remove(members, machine, member)),
                 (Stage::Lost, None) => return Some(self.step(machine, Work::Clear)),
                 // Its member was removed: its API server stores nothing any more.
-                (Stage::Joined, None) if machine.drained || machine.is_dead(self.view.now) => {
-                    let work = if machine.address == Address::Published { Work::Withdraw } else { Work::Terminate };
-                    return Some(self.step(machine, work));
+                (Stage::Joined, None) if machine.is_leaving() || machine.is_dead(self.view.now) => {
+                    return Some(self.headless(machine));
                 }
                 (Stage::Joined, None) => {
                     return Some(Decision::blocked(
@@ -124,6 +127,24 @@ impl<'a> Site<'a> {
             }
         }
         None
+    }
+
+    /// A control plane without a member, which may have been dead while that was removed, and have come back since.
+    fn headless(&self, machine: &Machine) -> Decision {
+        let until = machine.since + PATIENCE;
+        match machine {
+            Machine { address: Address::Published, .. } => self.step(machine, Work::Withdraw),
+            _ if machine.drained || machine.is_dead(self.view.now) => self.step(machine, Work::Terminate),
+            _ if !machine.is_ready() && self.view.now < until => {
+                Decision::Wait { what: format!("{} to be Ready, or dead", machine.slot), until }
+            }
+            Machine { cordon: Cordon::No, .. } if machine.is_ready() => self.step(machine, Work::Cordon),
+            _ if machine.is_ready() => nodes::drain(machine),
+            _ => Decision::blocked(
+                format!("control plane {} has no member in etcd, and cannot be asked", machine.slot),
+                format!("terminate {}, then run the same command again", machine.instance),
+            ),
+        }
     }
 
     /// A machine that an earlier run, or an earlier step, has made.
@@ -186,7 +207,7 @@ impl<'a> Site<'a> {
             if let Some(wait) = self.ill(members, Some(target)) {
                 return wait;
             }
-            let first = group.max_surge > 0 && group.refused.is_none() && !target.is_leaving() && !target.is_dead(self.view.now);
+            let first = group.max_surge > 0 && group.refused.is_none() && !target.is_dead(self.view.now);
             if !first {
                 return self.leave(members, target);
             }
@@ -235,7 +256,10 @@ impl<'a> Site<'a> {
             let why = self.group(target).and_then(|group| group.refused.clone());
             return match why {
                 Some(why) => Decision::blocked(
-                    format!("{} cannot be replaced: no new machine can be made ({why}), and without it etcd has {quorum}", target.slot),
+                    format!(
+                        "{} cannot be replaced: no new machine can be made ({why}), and without it etcd has {quorum}",
+                        target.slot
+                    ),
                     "make room for one more machine, then run the same command again",
                 ),
                 None => no_quorum(target, quorum, "goes"),
@@ -265,11 +289,13 @@ impl<'a> Site<'a> {
 
     /// The last look before a member goes.
     fn remove(&self, members: &[Member], machine: &Machine, member: &Member) -> Decision {
-        let quorum = Quorum::without(members, &member.id);
-        // A learner is no part of the quorum: without it there are as many as before.
-        match quorum.is_kept() || (member.learner && quorum.voters > 0) {
+        // The others must keep the quorum, and those that there are must have one: they are asked.
+        let (before, after) = (Quorum::of(members), Quorum::without(members, &member.id));
+        match before.is_kept() && after.is_kept() {
             true => self.step(machine, Work::RemoveMember(member.id.clone())),
-            false => self.ill(members, Some(machine)).unwrap_or_else(|| no_quorum(machine, quorum, "goes")),
+            false => self
+                .ill(members, Some(machine))
+                .unwrap_or_else(|| no_quorum(machine, if before.is_kept() { after } else { before }, "goes")),
         }
     }
 
@@ -330,13 +356,16 @@ impl<'a> Site<'a> {
         };
         let until = machine.since + patience;
         Some(match self.view.now < until {
-            true => Decision::Wait { what: format!("{} to be Ready: {why}", machine.slot), until: until.max(self.view.now + LOOK) },
+            true => {
+                Decision::Wait { what: format!("{} to be Ready: {why}", machine.slot), until: until.max(self.view.now + LOOK) }
+            }
             false => Decision::blocked(format!("control plane {} is not Ready: {why}", machine.slot), MEND),
         })
     }
 }
 
-const MEND: &str = "kubewright validate says what to do; --force goes on with what was unhealthy before, as far as the quorum allows";
+const MEND: &str =
+    "kubewright validate says what to do; --force goes on with what was unhealthy before, as far as the quorum allows";
 
 fn no_quorum(machine: &Machine, quorum: Quorum, does: &str) -> Decision {
     Decision::blocked(

@@ -43,8 +43,9 @@ impl<'a> Crew<'a> {
         self.machines.iter().copied().filter(|machine| machine.work.is_none() && machine.failed.is_none())
     }
 
+    /// Instances that there are; one that is ending is still one.
     fn live(&self) -> usize {
-        self.machines.iter().filter(|machine| machine.is_live() && machine.work != Some(Work::Clear)).count()
+        self.machines.iter().filter(|machine| machine.is_live()).count()
     }
 
     fn count(&self) -> usize {
@@ -72,7 +73,11 @@ impl<'a> Crew<'a> {
     /// Only what an earlier run took from machines of a group that nobody asked for.
     fn leave_alone(&self) -> Decision {
         let cordoned = self.idle().find(|machine| machine.stage == Stage::Joined && machine.cordon == Cordon::Ours);
-        cordoned.map_or(Decision::Done, |machine| self.step(machine, Work::Uncordon))
+        let undone = cordoned.map(|machine| self.step(machine, Work::Uncordon));
+        undone.or_else(|| self.busy()).unwrap_or_else(|| match self.machines.iter().find(|machine| machine.failed.is_some()) {
+            Some(machine) => control::failed(machine),
+            None => Decision::Done,
+        })
     }
 
     /// Leftovers and machines on their way in.
@@ -132,9 +137,11 @@ impl<'a> Crew<'a> {
 
     /// Machines that may go, the first one first: those that have begun to, then the dead, then out of the fullest zone.
     fn going(&self) -> Vec<&'a Machine> {
-        let joined = || self.machines.iter().copied().filter(|machine| machine.stage == Stage::Joined && !self.is_ending(machine));
+        let joined =
+            || self.machines.iter().copied().filter(|machine| machine.stage == Stage::Joined && !self.is_ending(machine));
         let surplus = joined().count().saturating_sub(self.count());
-        let mut going: Vec<&Machine> = if self.view.abort { vec![] } else { joined().filter(|machine| machine.is_behind()).collect() };
+        let mut going: Vec<&Machine> =
+            if self.view.abort { vec![] } else { joined().filter(|machine| machine.is_behind()).collect() };
         if going.len() < surplus {
             // The old ones first: what was begun is finished rather than undone.
             let mut all: Vec<&Machine> = joined().collect();
@@ -146,11 +153,12 @@ impl<'a> Crew<'a> {
     }
 
     fn ending(&self) -> usize {
-        self.machines.iter().filter(|machine| machine.is_live() && machine.work == Some(Work::Terminate)).count()
+        self.machines.iter().filter(|machine| machine.is_live() && self.is_ending(machine)).count()
     }
 
     fn order(&self, machine: &Machine) -> (bool, std::cmp::Reverse<usize>, std::cmp::Reverse<u32>) {
-        let in_zone = self.machines.iter().filter(|other| other.is_live() && other.slot.zone == machine.slot.zone).count();
+        let counts = |other: &&&Machine| other.is_live() && !self.is_ending(other) && other.slot.zone == machine.slot.zone;
+        let in_zone = self.machines.iter().filter(counts).count();
         let surplus_first = if machine.is_behind() { u32::MAX - machine.slot.n } else { machine.slot.n };
         (!machine.is_dead(self.view.now), std::cmp::Reverse(in_zone), std::cmp::Reverse(surplus_first))
     }
@@ -181,11 +189,16 @@ impl<'a> Crew<'a> {
         None
     }
 
+    /// The work that is waited for, if there is some.
+    fn busy(&self) -> Option<Decision> {
+        let mut busy = self.machines.iter().filter_map(|machine| Some((*machine, machine.work.as_ref()?)));
+        busy.next().map(|(machine, work)| in_work(self.view, machine, work))
+    }
+
     /// Nothing can be begun: what is waited for, or what blocks.
     fn rest(&self) -> Decision {
-        let mut busy = self.machines.iter().filter_map(|machine| Some((*machine, machine.work.as_ref()?)));
-        if let Some((machine, work)) = busy.next() {
-            return in_work(self.view, machine, work);
+        if let Some(wait) = self.busy() {
+            return wait;
         }
         if let Some(machine) = self.machines.iter().find(|machine| machine.failed.is_some()) {
             return control::failed(machine);
@@ -211,7 +224,8 @@ impl<'a> Crew<'a> {
                 format!("make room for one, then run the same command again{hint}"),
             );
         }
-        let kept = going.iter().find_map(|machine| machine.blockers.iter().find(|blocker| blocker.never).map(|why| (machine, why)));
+        let kept =
+            going.iter().find_map(|machine| machine.blockers.iter().find(|blocker| blocker.never).map(|why| (machine, why)));
         match kept {
             Some((machine, blocker)) => Decision::blocked(
                 format!("{} would never be drained: {blocker}", machine.slot),
@@ -258,14 +272,16 @@ pub(super) fn drain(machine: &Machine) -> Decision {
     }
 }
 
-/// A place for a new machine: in the given zone, or where the fewest are that stay; the lowest number that is free there.
+/// A place for a new machine: in the given zone, or where the fewest are; the lowest number that is free there.
 pub(super) fn free_slot(view: &View, number: usize, group: &Group, zone: Option<String>) -> Slot {
     let of_group = || view.machines.iter().filter(|machine| machine.group == number);
     let zone = zone.filter(|zone| group.zones.contains(zone)).or_else(|| {
+        let missing = of_group().filter(|machine| machine.is_live()).count() < group.count as usize;
         let fewest = group.zones.iter().enumerate().min_by_key(|(place, zone)| {
             let there = || of_group().filter(|machine| machine.is_live() && machine.slot.zone == **zone);
-            let staying = there().filter(|machine| !machine.is_behind()).count();
-            (staying, std::cmp::Reverse(there().count()), *place)
+            let (all, staying) = (there().count(), there().filter(|machine| !machine.is_behind()).count());
+            // One that is missing is made where it is missing; one ahead of its time where the next one goes.
+            if missing { (all, staying, *place) } else { (staying, usize::MAX - all, *place) }
         });
         fewest.map(|(_, zone)| zone.clone())
     });

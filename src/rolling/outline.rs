@@ -42,7 +42,8 @@ pub fn outline(view: &View) -> (Vec<Line>, Time, Decision) {
 fn begin(view: &mut View, step: &Step) -> Option<Quorum> {
     let now = view.now;
     if step.work == Work::Create {
-        let made = Machine { stage: Stage::Requested, ..Machine::new(step.slot.clone(), &format!("new {}", step.slot), step.group) };
+        let made =
+            Machine { stage: Stage::Requested, ..Machine::new(step.slot.clone(), &format!("new {}", step.slot), step.group) };
         view.machines.push(made);
     }
     let control_plane = view.groups.get(step.group).is_some_and(|group| group.control_plane);

@@ -14,6 +14,8 @@ pub struct Truth {
     pub never_ready: bool,
     /// Its member never gets beyond a learner.
     pub stuck: bool,
+    /// Its member votes from then on.
+    pub votes_at: Time,
     pub down: bool,
     pub cut: bool,
     pub slow: bool,
@@ -108,11 +110,17 @@ impl Model {
                 }
             }
         }
-        for (machine, truth) in self.view.machines.iter_mut().zip(&self.truth) {
+        for place in 0..self.view.machines.len() {
+            let machine = &self.view.machines[place];
+            // Its API server has nothing to store in.
+            let headless = self.view.groups[machine.group].control_plane
+                && machine.stage == Stage::Joined
+                && !self.members().iter().any(|member| member.instance == machine.instance);
+            let (machine, truth) = (&mut self.view.machines[place], &self.truth[place]);
             // As two kinds of observers have it: a kubelet that is silent, and a machine that cannot be asked.
             let is = match () {
-                () if truth.down => 1,
                 () if truth.cut => 2,
+                () if truth.down || headless => 1,
                 () => 0,
             };
             let was = match machine.health {
@@ -134,8 +142,25 @@ impl Model {
         self.observe_members(silent);
     }
 
+    /// Learners that have caught up.
+    fn promote(&mut self) {
+        let now = self.view.now;
+        for place in 0..self.members().len() {
+            let member = &self.members()[place];
+            let machine = self.view.machines.iter().position(|machine| machine.instance == member.instance);
+            let due = machine.is_some_and(|machine| {
+                self.view.machines[machine].stage == Stage::Joined && (self.mended || self.truth[machine].votes_at <= now)
+            });
+            if member.learner && due {
+                let member = &mut self.members_mut()[place];
+                (member.learner, member.since) = (false, now);
+            }
+        }
+    }
+
     fn observe_members(&mut self, silent: bool) {
         let now = self.view.now;
+        self.promote();
         let mut healths = [None; 16];
         for (health, member) in healths.iter_mut().zip(self.members()) {
             *health = match self.truth_of(member) {
@@ -182,7 +207,9 @@ impl Model {
             self.view.machines.push(machine);
             let never_ready = !self.mended && self.dice.percent(self.schedule.never_ready);
             let stuck = !self.mended && self.dice.percent(self.schedule.stuck);
-            self.truth.push(Truth { never_ready, stuck, ..Truth::default() });
+            let late = !self.mended && self.dice.percent(self.schedule.stuck);
+            let votes_at = if late { now + self.dice.from(&[200, 600, 5000]) } else { 0 };
+            self.truth.push(Truth { never_ready, stuck, votes_at, ..Truth::default() });
         }
         let ends = now + 1 + self.dice.below(2 * step.work.usual());
         let place = self.place(step).expect("a machine that is there");
@@ -194,7 +221,7 @@ impl Model {
     /// When something changes by itself.
     pub fn next_event(&self) -> Option<Time> {
         let works = self.view.machines.iter().zip(&self.truth).filter(|(machine, _)| machine.work.is_some());
-        let ends = works.map(|(_, truth)| truth.ends);
+        let ends = works.map(|(_, truth)| truth.ends).chain(self.truth.iter().map(|truth| truth.votes_at));
         let troubles = self.schedule.troubles.iter().filter(|_| !self.mended).flat_map(|trouble| [trouble.from, trouble.to]);
         ends.chain(troubles).filter(|time| *time > self.view.now).min()
     }
@@ -219,16 +246,14 @@ impl Model {
         // What failed may have been done nevertheless.
         let done = why.is_none() || (self.dice.percent(30) && !matches!(work, Work::Create | Work::Join | Work::Drain));
         let gone = done && self.effect(place, &work);
-        if let Some(why) = why {
+        if let (Some(why), false) = (why, gone) {
             let group = self.view.machines[place].group;
             if work == Work::Create {
                 self.view.groups[group].refused = Some(why);
                 self.take_away(place);
                 return true;
             }
-            if !gone {
-                self.view.machines[place].failed = Some((work, why));
-            }
+            self.view.machines[place].failed = Some((work, why));
         }
         gone
     }
@@ -264,9 +289,8 @@ impl Model {
 
     pub fn has_quorum(&self) -> bool {
         let voters = self.members().iter().filter(|member| !member.learner);
-        let (all, able) = voters.fold((0, 0), |(all, able), member| {
-            (all + 1, able + usize::from(self.truth_of(member).is_some_and(Truth::votes)))
-        });
+        let (all, able) = voters
+            .fold((0, 0), |(all, able), member| (all + 1, able + usize::from(self.truth_of(member).is_some_and(Truth::votes))));
         able > all / 2
     }
 
@@ -295,7 +319,8 @@ impl Model {
                 machine.stage = Stage::Joined;
                 if control_plane {
                     let instance = machine.instance.clone();
-                    let member = self.member(&instance, false);
+                    let learner = self.truth[place].votes_at > now;
+                    let member = self.member(&instance, learner);
                     self.members_mut().retain(|member| member.instance != instance);
                     self.members_mut().push(member);
                 }

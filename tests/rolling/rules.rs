@@ -50,7 +50,8 @@ fn begun_too_early(model: &Model, step: &Step) -> Option<String> {
         let group = &groups[machine.group];
         group.control_plane && group.selected && (!machine.behind.is_empty() || machine.work.is_some())
     };
-    let early = !groups[step.group].control_plane && !model.view.abort && model.view.machines.iter().any(|machine| open(&machine));
+    let early =
+        !groups[step.group].control_plane && !model.view.abort && model.view.machines.iter().any(|machine| open(&machine));
     early.then(|| "nodes are begun before the control planes are done".into())
 }
 
@@ -70,7 +71,7 @@ fn of_machine(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
             return too_few(model, step, machine).or_else(|| begun_too_early(model, step));
         }
         Work::Terminate if machine.stage != Stage::Joined => return Some("terminated before it joined".into()),
-        Work::Terminate if well && !machine.drained => return Some("terminated with its pods".into()),
+        Work::Terminate if well && !headless && !machine.drained => return Some("terminated with its pods".into()),
         Work::Clear if machine.stage == Stage::Joined => return Some("cleared away with its pods".into()),
         Work::Uncordon if machine.cordon != Cordon::Ours => return Some("a cordon of somebody else's is taken back".into()),
         Work::Join if machine.stage != Stage::Created => return Some("joined twice".into()),
@@ -127,6 +128,10 @@ fn control(model: &Model, step: &Step) -> Option<String> {
         }
         Work::RemoveMember(id) => {
             let member = members.iter().find(|member| member.id == *id)?;
+            let (voters, able) = votes(model, None);
+            if able < voters / 2 + 1 {
+                return Some(format!("quorum: {able} of {voters} voters cannot remove a member"));
+            }
             if member.learner {
                 return None;
             }
@@ -145,8 +150,10 @@ fn control(model: &Model, step: &Step) -> Option<String> {
                 return Some("the leader is removed".into());
             }
             match this.address {
-                Address::Withdrawn(at) if view.now >= at + FORGETTING => None,
                 _ if !this.drained => Some("a member goes before the pods".into()),
+                Address::Withdrawn(at) if view.now >= at + FORGETTING => None,
+                // Never published.
+                Address::None => None,
                 _ => Some("a member goes while clients know its address".into()),
             }
         }
@@ -173,7 +180,9 @@ pub fn unfinished(model: &Model) -> Option<String> {
             continue;
         }
         match machine {
-            Machine { stage: Stage::Created | Stage::Requested | Stage::Lost, .. } => return Some(format!("{slot}: has not joined")),
+            Machine { stage: Stage::Created | Stage::Requested | Stage::Lost, .. } => {
+                return Some(format!("{slot}: has not joined"));
+            }
             machine if !machine.behind.is_empty() && !view.abort => return Some(format!("{slot}: is behind")),
             Machine { cordon: Cordon::Ours, .. } => return Some(format!("{slot}: is cordoned by us")),
             machine if group.control_plane && machine.address != Address::Published && !machine.ill_before => {
@@ -182,15 +191,14 @@ pub fn unfinished(model: &Model) -> Option<String> {
             _ => {}
         }
     }
-    let counts = view.groups.iter().enumerate().filter(|(number, group)| {
-        group.selected && live(model, *number) != group.count as usize
-    });
+    let counts =
+        view.groups.iter().enumerate().filter(|(number, group)| group.selected && live(model, *number) != group.count as usize);
     counts.map(|(_, group)| format!("{}: is not {}", group.name, group.count)).next()
 }
 
 /// Machines of one group that are further apart than one, zone by zone.
 pub fn uneven(model: &Model) -> Option<String> {
-    for (number, group) in model.view.groups.iter().enumerate() {
+    for (number, group) in model.view.groups.iter().enumerate().filter(|(_, group)| group.selected) {
         let of = |zone: &String| {
             let there = |machine: &&Machine| machine.group == number && machine.slot.zone == *zone;
             model.view.machines.iter().filter(there).count()

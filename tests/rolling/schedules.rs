@@ -21,9 +21,15 @@ pub fn run(seed: u64, decide: Decide<'_>, trace: bool) -> Result<u32, String> {
 
 pub fn play(schedule: &Schedule, seed: u64, decide: Decide<'_>, trace: bool) -> Result<u32, String> {
     let mut model = Model::new(schedule, seed);
-    let told = |what: String| if trace { eprintln!("{what}") };
+    let told = |what: String| {
+        if trace {
+            eprintln!("{what}")
+        }
+    };
     let calm = schedule.troubles.is_empty() && schedule.fails + schedule.never_ready + schedule.stuck + schedule.kept == 0;
     let calm = calm && schedule.quota == u32::MAX && schedule.never.is_empty();
+    // A roll that is broken off leaves zones as they are at that moment.
+    let calm = calm && schedule.sessions.iter().all(|session| !session.abort);
     let (mut decisions, mut killed) = (0, false);
     for (number, session) in schedule.sessions.iter().enumerate() {
         let last = number + 1 == schedule.sessions.len();
