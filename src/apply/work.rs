@@ -294,7 +294,17 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
 
 async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
     let world = &shared.world;
-    let fleet = Arc::new(fleet(shared, slot, gone).await?);
+    if matches!(task, NodeTask::Cordon | NodeTask::Evict) {
+        // First of all: a cordon that nobody has written down would be taken for somebody else's.
+        let slot = slot.to_owned();
+        let edit = move |state: &mut State| {
+            if let Some(node) = state.nodes.get_mut(&slot) {
+                node.cordoned = true;
+            }
+        };
+        world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+    }
+    let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
     let _permit = wait::turn(world, &shared.node_permits, slot).await?;
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
     let events = {
@@ -325,16 +335,34 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
     pinned.map_err(Failure::Record)?;
     done.map_err(|error| Failure::Node(Box::new(error)))?;
     let phase = match task {
-        NodeTask::Prepare => NodePhase::Prepared,
-        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label => NodePhase::Joined,
-        NodeTask::Drain => NodePhase::Drained,
-        NodeTask::Forget => return Ok(()),
+        NodeTask::Prepare => Some(NodePhase::Prepared),
+        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Uncordon => {
+            Some(NodePhase::Joined)
+        }
+        NodeTask::Drain | NodeTask::Evict => Some(NodePhase::Drained),
+        NodeTask::Snapshot | NodeTask::Forget => None,
+        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(()),
     };
-    let slot = slot.to_owned();
+    let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
     let edit = move |state: &mut State| {
+        let resource = ResourceId::Instance(slot.clone());
+        let lost = |node: &Node| gone.as_ref() == Some(&node.instance) && !state.resources.contains_key(&resource);
+        if task == NodeTask::Forget {
+            // Of a machine that is still there the record goes with its instance.
+            if state.nodes.get(&slot).is_some_and(lost) {
+                state.nodes.remove(&slot);
+            }
+            return;
+        }
         if let Some(node) = state.nodes.get_mut(&slot) {
+            if task == NodeTask::Snapshot {
+                node.snapshot = Some(now);
+            }
+            node.cordoned &= task != NodeTask::Uncordon;
+            let Some(phase) = phase else { return };
             node.phase = phase;
-            if phase == NodePhase::Joined {
+            // An uncordoned node keeps the marks that it has.
+            if phase == NodePhase::Joined && task != NodeTask::Uncordon {
                 node.marks = marks;
             }
         }
@@ -350,8 +378,24 @@ async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Flee
     let state = shared.world.record.state();
     let addresses = shared.addresses.read().await;
     let mut fleet = fleet_of(&state, inputs, &addresses);
-    if let (Some(gone), Some(machine)) = (gone, fleet.machines.get_mut(slot)) {
-        machine.instance = gone;
+    match (gone, fleet.machines.get_mut(slot)) {
+        (Some(gone), Some(machine)) => machine.instance = gone,
+        (Some(gone), None) => {
+            if let Some((group, zone)) = place(&fleet.cluster, slot) {
+                let lost = Machine {
+                    slot: slot.to_owned(),
+                    group: group.name.clone(),
+                    instance: gone,
+                    zone,
+                    private_address: String::new(),
+                    public_address: None,
+                    host_keys: vec![],
+                    marks: Default::default(),
+                };
+                fleet.machines.insert(slot.to_owned(), lost);
+            }
+        }
+        (None, _) => {}
     }
     Ok(fleet)
 }

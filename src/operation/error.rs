@@ -32,6 +32,8 @@ pub enum OperationError {
     /// The plan names what is wrong.
     #[error("the plan cannot be applied")]
     Refused(Vec<Problem>),
+    #[error("cluster {cluster} has no {kind} {name}; it has {}", known.join(", "))]
+    UnknownGroup { cluster: String, kind: &'static str, name: String, known: Vec<String> },
     #[error("an earlier run could not be settled: {0}")]
     Unsettled(Failure),
     #[error("{0}")]
@@ -47,6 +49,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) => error.exit_code(),
+            Self::UnknownGroup { .. } => 64,
             Self::Refused(_) | Self::OtherName { .. } => 5,
             _ => 1,
         }
@@ -70,6 +73,10 @@ impl OperationError {
             }
             Self::NoKeys { cluster } => format!("kubewright update {cluster} --yes"),
             Self::Protected(_) => "set prevent_destroy = false in the spec, then kubewright update -f FILE --yes".into(),
+            Self::UnknownGroup { name, known, .. } => match crate::spec::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "kubewright get instance-groups".into(),
+            },
             Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
         })
     }

@@ -59,8 +59,8 @@ pub struct Prepared {
     pub new_revision: bool,
     /// Keys of the spec in which it differs.
     pub changed: Vec<String>,
-    state: State,
-    observed: Observed,
+    pub(super) state: State,
+    pub(super) observed: Observed,
 }
 
 /// What a run did.
@@ -78,19 +78,19 @@ pub struct Report {
     pub phases: Vec<(String, f64)>,
 }
 
-struct Opened {
-    store: ClusterStore,
-    held: Option<Held>,
-    cluster: Cluster,
-    state: State,
-    cloud: Arc<dyn Cloud>,
+pub(super) struct Opened {
+    pub store: ClusterStore,
+    pub held: Option<Held>,
+    pub cluster: Cluster,
+    pub state: State,
+    pub cloud: Arc<dyn Cloud>,
     account: Account,
     new_revision: bool,
     /// That the plan leads to.
     revision: u32,
 }
 
-async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
+pub(super) async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
     let name = match (&request.name, &request.spec) {
         (Some(name), Some(spec)) if *name != spec.cluster.name => {
             return Err(OperationError::OtherName { expected: name.clone(), found: spec.cluster.name.clone() });
@@ -130,7 +130,7 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
     Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
-async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
+pub(super) async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared, OperationError> {
     let begun = env.clock.now();
     let Opened { cloud, cluster, .. } = opened;
     let is_new = opened.held.is_none();
@@ -191,7 +191,7 @@ async fn make_plan(env: &Env, opened: &Opened, state: State) -> Result<Prepared,
     })
 }
 
-fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
+pub(super) fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
     cluster
         .groups
         .iter()
@@ -310,13 +310,13 @@ fn with_leaving(cluster: &Cluster, state: &State) -> Cluster {
 }
 
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
-async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
+pub(super) async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
     lock.until_broken().await;
     stop.cancel();
     std::future::pending().await
 }
 
-fn world(
+pub(super) fn world(
     env: &Env,
     opened: &Opened,
     recorder: Arc<Recorder>,

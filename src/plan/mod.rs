@@ -18,5 +18,6 @@ pub use action::{Action, Behind, Call, GroupSummary, PHASES, Plan, Problem, Tota
 pub use change::{Change, Changed, RecordChange, RecordVerb, Ref, RunInstance, Tags};
 pub use deletion::delete;
 pub use firewall::words as rule_words;
-pub use planner::{Input, plan};
+pub use machines::slot_of;
+pub use planner::{Input, plan, plan_with};
 pub use task::NodeTask;

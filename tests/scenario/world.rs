@@ -90,7 +90,7 @@ impl Nodes for Strict {
                 }
             }
             NodeTask::Drain | NodeTask::Forget => drop(all.remove(&machine.instance)),
-            NodeTask::Prepare => {}
+            _ => {}
         }
         Ok(())
     }

@@ -7,5 +7,6 @@ pub mod get;
 pub mod lock;
 pub mod recording;
 pub mod render;
+pub mod rolling;
 pub mod validate;
 pub mod version;
