@@ -43,6 +43,19 @@ impl FakeNodes {
         Self::default()
     }
 
+    /// Nodes of their own, which start equal.
+    pub fn fork(&self) -> Self {
+        let Inner { tasks, faults, durations, answers, .. } = &*self.lock();
+        let inner = Inner {
+            tasks: tasks.clone(),
+            faults: faults.clone(),
+            durations: durations.clone(),
+            answers: answers.clone(),
+            ..Inner::default()
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), clock: self.clock.clone() }
+    }
+
     /// Tasks with a duration wait on this clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }

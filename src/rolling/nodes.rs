@@ -145,7 +145,10 @@ impl<'a> Crew<'a> {
         if going.len() < surplus {
             // The old ones first: what was begun is finished rather than undone.
             let mut all: Vec<&Machine> = joined().collect();
-            all.sort_by_key(|machine| (!machine.drained, !machine.is_leaving(), !machine.is_behind(), self.order(machine)));
+            all.sort_by_key(|machine| {
+                let begun = (!machine.drained, self.view.abort && machine.is_kept(), !machine.is_leaving());
+                (begun, !machine.is_behind(), self.order(machine))
+            });
             going = all.into_iter().take(surplus).collect();
         }
         going.sort_by_key(|machine| (!machine.is_leaving(), self.order(machine)));
@@ -171,7 +174,7 @@ impl<'a> Crew<'a> {
         let floor = floor(self.view, self.number, self.group);
         let available = self.available();
         let fit = |machine: &&Machine| {
-            machine.work.is_none() && !machine.is_leaving() && !machine.blockers.iter().any(|blocker| blocker.never)
+            machine.work.is_none() && !machine.is_leaving() && !machine.is_kept()
         };
         for machine in self.going().into_iter().filter(fit) {
             let dead = machine.is_dead(self.view.now);

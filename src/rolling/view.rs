@@ -185,6 +185,11 @@ impl Machine {
             && (self.ill_before || now >= self.since + super::PATIENCE)
     }
 
+    /// A budget keeps its pods for ever.
+    pub fn is_kept(&self) -> bool {
+        self.blockers.iter().any(|blocker| blocker.never)
+    }
+
     pub fn is_behind(&self) -> bool {
         !self.behind.is_empty()
     }

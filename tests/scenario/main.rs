@@ -8,5 +8,6 @@ mod faults;
 mod life;
 mod names;
 mod output;
+mod rolling;
 mod store;
 mod world;

@@ -123,7 +123,9 @@ impl Site {
         }
         // Machines that are gone are the roll's own business.
         let mut recorded = state.clone();
-        recorded.nodes.retain(|slot, _| state.resources.contains_key(&ResourceId::Instance(slot.clone())));
+        let live: BTreeSet<&str> =
+            self.observed.instances.iter().filter(|one| one.is_live()).map(|one| one.id.as_str()).collect();
+        recorded.nodes.retain(|_, node| live.contains(node.instance.as_str()));
         let input = Input {
             cluster: &cluster,
             previous: state.applied_model.as_ref(),

@@ -162,11 +162,21 @@ fn machine(
     let drained = node.is_some_and(|node| node.phase == NodePhase::Drained) && (cordon != Cordon::No || deleted);
     let withdrawn = node.and_then(|node| node.withdrawn.as_ref()).and_then(|at| at.parse::<Timestamp>().ok()).map(seconds);
     let private = live.and_then(|live| live.private_address.as_ref());
-    let name = site.cluster.api_internal_name();
-    let mut published = seen.records.iter().filter(|record| record.name == name && record.kind == "A");
+    // Both names: a new machine may have the private address of one that is gone.
+    let names = crate::desired::dns::names(&site.cluster);
+    let public = if names.api_public { live.and_then(|live| live.public_address.as_ref()) } else { private };
+    let has = |name: &String, address: Option<&String>| {
+        let mut records = seen.records.iter().filter(|record| record.name == *name && record.kind == "A");
+        address.is_some_and(|address| records.any(|record| record.values.contains(address)))
+    };
+    let published = if withdrawn.is_some() {
+        has(&names.api_internal, private) || has(&names.api, public)
+    } else {
+        has(&names.api_internal, private) && has(&names.api, public)
+    };
     let address = match withdrawn {
         _ if !control_plane => Address::None,
-        _ if private.is_some_and(|private| published.any(|record| record.values.contains(private))) => Address::Published,
+        _ if published => Address::Published,
         Some(at) => Address::Withdrawn(at),
         None => Address::None,
     };
