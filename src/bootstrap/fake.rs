@@ -138,7 +138,8 @@ fn etcd(tasks: &[Asked]) -> String {
         }
     }
     let url = |name: &str| format!("https://{name}:2379");
-    let list: Vec<_> = members.iter().map(|(id, name)| serde_json::json!({"ID": id, "name": name, "clientURLs": [url(name)]})).collect();
+    let list: Vec<_> =
+        members.iter().map(|(id, name)| serde_json::json!({"ID": id, "name": name, "clientURLs": [url(name)]})).collect();
     let health: Vec<_> = members.iter().map(|(_, name)| serde_json::json!({"endpoint": url(name), "health": true})).collect();
     let status = serde_json::json!([{"Endpoint": "fake", "Status": {"leader": leader}}]);
     format!("members {}\nhealth {}\nstatus {status}\n", serde_json::json!({"members": list}), serde_json::json!(health))

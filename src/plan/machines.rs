@@ -96,7 +96,10 @@ pub fn instances(planner: &mut Planner<'_>) {
                     "control plane {slot} ({}) is gone; its etcd member must be removed before another can join",
                     node.instance
                 ),
-                format!("kubewright rolling-update {} --yes    (removes the member and makes another control plane)", planner.input.cluster.name),
+                format!(
+                    "kubewright rolling-update {} --yes    (removes the member and makes another control plane)",
+                    planner.input.cluster.name
+                ),
             );
             continue;
         }

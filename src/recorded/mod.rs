@@ -123,7 +123,15 @@ pub struct Node {
 impl Node {
     /// Of a machine that was just made, or about which nothing is known.
     pub fn new(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), host_keys: vec![], phase: NodePhase::Created, marks: None, cordoned: false, withdrawn: None, snapshot: None }
+        Self {
+            instance: instance.to_owned(),
+            host_keys: vec![],
+            phase: NodePhase::Created,
+            marks: None,
+            cordoned: false,
+            withdrawn: None,
+            snapshot: None,
+        }
     }
 }
 

@@ -232,7 +232,15 @@ impl<'a> Site<'a> {
         of_group.filter(|machine| surplus || machine.is_behind()).min_by_key(|machine| {
             let begun = machine.is_leaving() || (machine.is_behind() && self.view.snapshot.as_deref() == Some(&machine.instance));
             // Of several that have begun, the one that got furthest.
-            (!machine.drained, self.view.abort && machine.is_kept(), !begun, !machine.is_behind(), !machine.is_dead(self.view.now), leads(machine), &machine.slot)
+            (
+                !machine.drained,
+                self.view.abort && machine.is_kept(),
+                !begun,
+                !machine.is_behind(),
+                !machine.is_dead(self.view.now),
+                leads(machine),
+                &machine.slot,
+            )
         })
     }
 

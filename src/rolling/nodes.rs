@@ -173,9 +173,7 @@ impl<'a> Crew<'a> {
         }
         let floor = floor(self.view, self.number, self.group);
         let available = self.available();
-        let fit = |machine: &&Machine| {
-            machine.work.is_none() && !machine.is_leaving() && !machine.is_kept()
-        };
+        let fit = |machine: &&Machine| machine.work.is_none() && !machine.is_leaving() && !machine.is_kept();
         for machine in self.going().into_iter().filter(fit) {
             let dead = machine.is_dead(self.view.now);
             // One that is not well for a moment is waited for: its pods may still run.

@@ -11,7 +11,10 @@ const ENOUGH: u64 = 5_000;
 fn found(name: &str, expected: &str, decide: &(dyn Fn(&View) -> Decision + Sync)) {
     let (_, broken) = first_broken(0..ENOUGH, decide);
     let Some((seed, what)) = broken else { panic!("nobody misses it: {name}") };
-    assert!(expected.split('|').any(|expected| what.contains(expected)), "{name}: found as something else, in schedule {seed}: {what}");
+    assert!(
+        expected.split('|').any(|expected| what.contains(expected)),
+        "{name}: found as something else, in schedule {seed}: {what}"
+    );
 }
 
 /// Decides from a view that somebody has put a wrong colour on.

@@ -18,7 +18,10 @@ const FOUND: &[(u64, &str)] = &[
         "without surge a new control plane came into the zone of the next one to go, so that one zone had two and one had none",
     ),
     (23912, "a machine that was being cleared away counted for its zone, so that the zone lost its other one as well"),
-    (3831, "a control plane that a budget keeps for ever got a new one beside it, which was taken away again, and so on without end"),
+    (
+        3831,
+        "a control plane that a budget keeps for ever got a new one beside it, which was taken away again, and so on without end",
+    ),
 ];
 
 #[test]

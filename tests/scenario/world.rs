@@ -122,7 +122,9 @@ impl Strict {
     fn mark(&self, task: NodeTask, machine: &kubewright::bootstrap::Machine, group: Marks) {
         let mut all = self.marks.lock().unwrap();
         match task {
-            NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => drop(all.insert(machine.instance.clone(), group)),
+            NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
+                drop(all.insert(machine.instance.clone(), group))
+            }
             NodeTask::Label => {
                 // As `kubectl` does it: what is lost is what the machine was known to have.
                 let have = all.get_mut(&machine.instance).expect("only what has joined is labelled");

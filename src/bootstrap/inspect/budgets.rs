@@ -125,7 +125,8 @@ impl Selector {
 /// pods are not evicted, so no budget keeps them (kubectl drain).
 pub fn kept(text: &str) -> Result<Vec<Kept>, String> {
     let (budgets, pods) = text.split_once('\n').ok_or("budgets and pods were not told")?;
-    let budgets: List<Budget> = serde_json::from_str(budgets).map_err(|error| format!("kubectl get poddisruptionbudgets: {error}"))?;
+    let budgets: List<Budget> =
+        serde_json::from_str(budgets).map_err(|error| format!("kubectl get poddisruptionbudgets: {error}"))?;
     let pods: List<Pod> = serde_json::from_str(pods).map_err(|error| format!("kubectl get pods: {error}"))?;
     let mut kept: BTreeMap<(String, String), Kept> = BTreeMap::new();
     for budget in budgets.items.iter().filter(|budget| budget.status.disruptions_allowed <= 0) {

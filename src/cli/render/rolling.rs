@@ -117,9 +117,8 @@ pub fn json(prepared: &RollPrepared) -> Value {
         json!({ "name": group.name, "count": group.count, "max_surge": surge, "max_unavailable": unavailable, "selected": group.selected })
     });
     let lines = prepared.lines.iter().map(|line| {
-        let quorum = line.quorum.map(|quorum| {
-            json!({ "voters": quorum.voters, "healthy": quorum.healthy, "needed": quorum.needed() })
-        });
+        let quorum =
+            line.quorum.map(|quorum| json!({ "voters": quorum.voters, "healthy": quorum.healthy, "needed": quorum.needed() }));
         json!({ "at": line.at, "slot": line.step.slot.to_string(), "step": line.step.work.as_str(), "quorum": quorum })
     });
     json!({

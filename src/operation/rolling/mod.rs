@@ -94,8 +94,14 @@ impl Site {
     fn new(cluster: &Cluster, request: &RollRequest, state: &State, observed: Observed) -> Result<Self, OperationError> {
         check(cluster, request)?;
         let user_data = user_data_of(cluster)?;
-        let mut site =
-            Self { cluster: cluster.clone(), request: request.clone(), behind: BTreeMap::new(), bastions: vec![], observed, user_data };
+        let mut site = Self {
+            cluster: cluster.clone(),
+            request: request.clone(),
+            behind: BTreeMap::new(),
+            bastions: vec![],
+            observed,
+            user_data,
+        };
         let plan = site.plan(state, &BTreeSet::new());
         if !plan.errors.is_empty() {
             return Err(OperationError::Refused(plan.errors));

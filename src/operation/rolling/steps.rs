@@ -14,7 +14,13 @@ use super::Site;
 /// The actions of a step, or why there are none.
 pub(super) fn plan_of(site: &Site, state: &State, observed: &Observed, step: &Step) -> Result<Plan, String> {
     let slot = step.slot.to_string();
-    let of = |actions| Plan { cluster: state.cluster.clone(), uid: state.uid.clone(), region: state.region.clone(), actions, ..Plan::default() };
+    let of = |actions| Plan {
+        cluster: state.cluster.clone(),
+        uid: state.uid.clone(),
+        region: state.region.clone(),
+        actions,
+        ..Plan::default()
+    };
     let recorded = state.nodes.get(&slot);
     let live = state.resources.contains_key(&ResourceId::Instance(slot.clone()));
     let gone = recorded.map(|node| node.instance.clone()).filter(|_| !live);
@@ -74,10 +80,7 @@ fn ended(state: &State, slot: &str) -> Result<Vec<Action>, String> {
     let resource = ResourceId::Instance(slot.to_owned());
     let Some(record) = state.resources.get(&resource) else { return Err(format!("no instance of {slot} is recorded")) };
     let this = || Ref::Known(record.id.clone());
-    let calls = vec![
-        Call::Change(Change::TerminateInstance { instance: this() }),
-        Call::Wait(Until::InstanceTerminated, this()),
-    ];
+    let calls = vec![Call::Change(Change::TerminateInstance { instance: this() }), Call::Wait(Until::InstanceTerminated, this())];
     let forget = task_on(NodeTask::Forget, slot, Some(record.id.clone()), vec![]);
     let delete = Action {
         id: format!("delete {resource}"),
@@ -93,7 +96,8 @@ fn ended(state: &State, slot: &str) -> Result<Vec<Action>, String> {
 fn records(site: &Site, state: &State, observed: &Observed, slot: &Slot, publish: bool) -> Result<Action, String> {
     let names = names(&site.cluster);
     let zone = state.resources.get(&ResourceId::Records).map(|record| record.id.clone()).ok_or("no hosted zone is recorded")?;
-    let by_id: BTreeMap<&str, _> = observed.instances.iter().filter(|one| one.is_live()).map(|one| (one.id.as_str(), one)).collect();
+    let by_id: BTreeMap<&str, _> =
+        observed.instances.iter().filter(|one| one.is_live()).map(|one| (one.id.as_str(), one)).collect();
     let known = observed.records.iter().find(|record| record.name == names.api_internal && record.kind == "A");
     let before = known.map(|record| record.values.clone()).unwrap_or_default();
     let (mut private, mut public) = (vec![], vec![]);

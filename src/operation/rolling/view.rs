@@ -47,7 +47,8 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
             refused: memory.refused.get(&group.name).cloned(),
         }
     });
-    let mut view = View { now, groups: groups.collect(), abort: site.request.abort, force: site.request.force, ..View::default() };
+    let mut view =
+        View { now, groups: groups.collect(), abort: site.request.abort, force: site.request.force, ..View::default() };
     for (slot, instance, node) in machines(site, state) {
         let Some(place) = view.groups.iter().position(|group| group.name == slot.group) else { continue };
         if let Some(machine) = machine(site, seen, memory, &view, (slot, place), &instance, node) {
