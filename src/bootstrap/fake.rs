@@ -158,7 +158,7 @@ impl Nodes for FakeNodes {
         let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task)).filter(did);
         let last = |instance: &str, tasks: &[NodeTask]| {
             let of = inner.tasks.iter().filter(did).filter(|asked| asked.instance == instance && tasks.contains(&asked.task));
-            of.map(|asked| asked.task).last()
+            of.map(|asked| asked.task).next_back()
         };
         let gone = [NodeTask::Drain, NodeTask::Forget];
         let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict];

@@ -1,5 +1,7 @@
 //! Node groups: as many new machines as `max_surge` allows, as few missing ones as `max_unavailable` does, zones even throughout.
 
+use std::cmp::Reverse;
+
 use crate::desired::Slot;
 use crate::rolling::{
     Cordon, Decision, Group, Health, LOOK, Machine, PATIENCE, READY, Stage, Step, Time, View, Work, control, in_work,
@@ -110,10 +112,11 @@ impl<'a> Crew<'a> {
 
     /// Machines whose way out has begun, in this run or in an earlier one.
     fn go_on(&self) -> Option<Decision> {
-        let leaving = self.idle().filter(|machine| machine.stage == Stage::Joined && machine.is_leaving());
-        let goes: Vec<Slot> = self.going().into_iter().map(|machine| machine.slot.clone()).collect();
-        for machine in leaving {
-            if !goes.contains(&machine.slot) {
+        let leaving = || self.idle().filter(|machine| machine.stage == Stage::Joined && machine.is_leaving());
+        leaving().next()?;
+        let goes: Vec<&Slot> = self.going().into_iter().map(|machine| &machine.slot).collect();
+        for machine in leaving() {
+            if !goes.contains(&&machine.slot) {
                 // A cordon of somebody else's is theirs to take back.
                 if machine.cordon == Cordon::Ours {
                     return Some(self.step(machine, Work::Uncordon));
@@ -140,18 +143,19 @@ impl<'a> Crew<'a> {
         let joined =
             || self.machines.iter().copied().filter(|machine| machine.stage == Stage::Joined && !self.is_ending(machine));
         let surplus = joined().count().saturating_sub(self.count());
+        let counts = self.counts();
         let mut going: Vec<&Machine> =
             if self.view.abort { vec![] } else { joined().filter(|machine| machine.is_behind()).collect() };
         if going.len() < surplus {
             // The old ones first: what was begun is finished rather than undone.
             let mut all: Vec<&Machine> = joined().collect();
-            all.sort_by_key(|machine| {
+            all.sort_by_cached_key(|machine| {
                 let begun = (!machine.drained, self.view.abort && machine.is_kept(), !machine.is_leaving());
-                (begun, !machine.is_behind(), self.order(machine))
+                (begun, !machine.is_behind(), self.order(machine, &counts))
             });
             going = all.into_iter().take(surplus).collect();
         }
-        going.sort_by_key(|machine| (!machine.is_leaving(), self.order(machine)));
+        going.sort_by_cached_key(|machine| (!machine.is_leaving(), self.order(machine, &counts)));
         going
     }
 
@@ -159,11 +163,21 @@ impl<'a> Crew<'a> {
         self.machines.iter().filter(|machine| machine.is_live() && self.is_ending(machine)).count()
     }
 
-    fn order(&self, machine: &Machine) -> (bool, std::cmp::Reverse<usize>, std::cmp::Reverse<u32>) {
-        let counts = |other: &&&Machine| other.is_live() && !self.is_ending(other) && other.slot.zone == machine.slot.zone;
-        let in_zone = self.machines.iter().filter(counts).count();
+    /// Live machines in each zone of the group; one that is ending is none.
+    fn counts(&self) -> Vec<usize> {
+        let of = |zone: &String| {
+            let counts = |other: &&&Machine| other.is_live() && !self.is_ending(other) && other.slot.zone == *zone;
+            self.machines.iter().filter(counts).count()
+        };
+        self.group.zones.iter().map(of).collect()
+    }
+
+    fn order(&self, machine: &Machine, counts: &[usize]) -> (bool, Reverse<usize>, Reverse<u32>) {
+        let zone = self.group.zones.iter().position(|zone| *zone == machine.slot.zone);
+        // A zone that the group no longer has is left first.
+        let in_zone = zone.and_then(|zone| counts.get(zone).copied()).unwrap_or(usize::MAX);
         let surplus_first = if machine.is_behind() { u32::MAX - machine.slot.n } else { machine.slot.n };
-        (!machine.is_dead(self.view.now), std::cmp::Reverse(in_zone), std::cmp::Reverse(surplus_first))
+        (!machine.is_dead(self.view.now), Reverse(in_zone), Reverse(surplus_first))
     }
 
     /// The next machine to take away, if that leaves enough.

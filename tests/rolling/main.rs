@@ -6,6 +6,7 @@ mod dice;
 mod findings;
 mod happy;
 mod model;
+mod observe;
 mod rules;
 mod schedule;
 mod schedules;

@@ -124,7 +124,7 @@ fn control(model: &Model, step: &Step) -> Option<String> {
         Work::Terminate | Work::Clear if member.is_some() => Some("an instance goes before its etcd member".into()),
         Work::Join => {
             let (voters, able) = votes(model, None);
-            (able < voters / 2 + 1 || able + 1 < (voters + 1) / 2 + 1).then(|| "a member joins without a quorum".into())
+            (able < voters / 2 + 1 || able < voters.div_ceil(2)).then(|| "a member joins without a quorum".into())
         }
         Work::RemoveMember(id) => {
             let member = members.iter().find(|member| member.id == *id)?;

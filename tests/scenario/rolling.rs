@@ -298,3 +298,42 @@ async fn a_control_plane_that_is_lost_is_replaced_after_its_member_is_removed() 
     assert_eq!(machines(&world).len(), 6);
     let _ = world.settled().await;
 }
+
+/// New instances are listed late, and ended ones for a while (EC2 developer guide, "Eventual consistency").
+#[tokio::test(start_paused = true)]
+async fn a_region_that_lists_late_loses_no_machine_and_makes_none_twice() {
+    let world = behind(HA).await;
+    let before = machines(&world);
+    world.cloud.set_options(|options| {
+        options.listing_lag = 3;
+        options.reads_until_running = 4;
+        options.reads_until_terminated = 4;
+        options.reads_until_in_sync = 3;
+    });
+    world.cloud.reset_log();
+    let _ = world.run(&["rolling-update", "--yes"]).await.expect(0);
+    assert_rolled(&world, &before, "listed late");
+    let made = changes(&world.cloud.log());
+    assert_eq!(made.iter().filter(|made| made.ends_with("RunInstances")).count(), 6, "{made:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_ends_what_is_in_work_and_the_same_command_goes_on() {
+    for seconds in [1, 20, 50, 100] {
+        let world = behind(HA).await;
+        let before = machines(&world);
+        let interrupts = world.interrupts.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            interrupts.add_permits(1);
+        });
+        let ran = world.run(&["rolling-update", "--yes"]).await;
+        if ran.code != 0 {
+            let _ = ran.expect(130).says(&["Stopped after", "goes on where this run stopped"]);
+            assert!(world.state().intents.is_empty());
+            let _ = world.run(&["rolling-update", "--yes"]).await.expect(0);
+        }
+        assert_rolled(&world, &before, &format!("interrupted after {seconds} s"));
+        let _ = world.settled().await;
+    }
+}
