@@ -35,8 +35,28 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
     Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes }
 }
 
+/// Puts the machine into its slot that a task is about and that is gone; another may live there now.
+pub(super) fn with_gone(fleet: &mut Fleet, slot: &str, gone: String) {
+    if let Some(machine) = fleet.machines.get_mut(slot) {
+        machine.instance = gone;
+        return;
+    }
+    let Some((group, zone)) = place(&fleet.cluster, slot) else { return };
+    let lost = Machine {
+        slot: slot.to_owned(),
+        group: group.name.clone(),
+        instance: gone,
+        zone,
+        private_address: String::new(),
+        public_address: None,
+        host_keys: vec![],
+        marks: Default::default(),
+    };
+    fleet.machines.insert(slot.to_owned(), lost);
+}
+
 /// Group and zone of a slot's text.
-pub(super) fn place<'a>(cluster: &'a Cluster, slot: &str) -> Option<(&'a InstanceGroup, String)> {
+fn place<'a>(cluster: &'a Cluster, slot: &str) -> Option<(&'a InstanceGroup, String)> {
     let (rest, _) = slot.rsplit_once('-')?;
     let fits = |group: &&InstanceGroup| {
         rest.strip_prefix(&group.name)

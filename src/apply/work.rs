@@ -7,10 +7,10 @@ use tokio::sync::RwLock;
 
 use crate::apply::call;
 use crate::apply::event::{Event, Failure};
-use crate::apply::fleet::{fleet_of, place};
+use crate::apply::fleet::{fleet_of, with_gone};
 use crate::apply::wait::{self, Watch};
 use crate::apply::world::{Addresses, NodeInputs, World};
-use crate::bootstrap::{Fleet, Machine, NodeEvent};
+use crate::bootstrap::{Fleet, NodeEvent};
 use crate::cloud::Scope;
 use crate::desired::ResourceId;
 use crate::observed::SecurityGroup;
@@ -378,24 +378,8 @@ async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Flee
     let state = shared.world.record.state();
     let addresses = shared.addresses.read().await;
     let mut fleet = fleet_of(&state, inputs, &addresses);
-    match (gone, fleet.machines.get_mut(slot)) {
-        (Some(gone), Some(machine)) => machine.instance = gone,
-        (Some(gone), None) => {
-            if let Some((group, zone)) = place(&fleet.cluster, slot) {
-                let lost = Machine {
-                    slot: slot.to_owned(),
-                    group: group.name.clone(),
-                    instance: gone,
-                    zone,
-                    private_address: String::new(),
-                    public_address: None,
-                    host_keys: vec![],
-                    marks: Default::default(),
-                };
-                fleet.machines.insert(slot.to_owned(), lost);
-            }
-        }
-        (None, _) => {}
+    if let Some(gone) = gone {
+        with_gone(&mut fleet, slot, gone);
     }
     Ok(fleet)
 }

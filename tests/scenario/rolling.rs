@@ -337,3 +337,23 @@ async fn an_interrupt_ends_what_is_in_work_and_the_same_command_goes_on() {
         let _ = world.settled().await;
     }
 }
+
+/// A Node that is Ready is not enough: what every node needs must run there before an old one goes.
+#[tokio::test(start_paused = true)]
+async fn the_system_pods_of_a_new_node_are_waited_for_and_not_for_ever() {
+    for (ready, least, most) in [("True", 0, 90), ("False", 110, 400)] {
+        let world = behind(HA).await;
+        let new = "i-00000000000000007";
+        let pod = format!(
+            r#"{{"items":[{{"metadata":{{"name":"kube-proxy-x","namespace":"kube-system"}},"spec":{{"nodeName":"{new}"}},"status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"{ready}"}}]}}}}]}}"#
+        );
+        for slot in ["control-plane-us-east-1a-1", "control-plane-us-east-1b-1", "control-plane-us-east-1c-1"] {
+            world.nodes.inner.answer(Query::Pods, slot, Ok(&pod));
+        }
+        let begun = tokio::time::Instant::now();
+        let _ = world.run(&["rolling-update", "--ig", "nodes", "--yes"]).await.expect(0);
+        assert!(machines(&world).values().any(|instance| instance == new), "{:?}", machines(&world));
+        let took = begun.elapsed().as_secs();
+        assert!((least..most).contains(&took), "{ready}: {took} s");
+    }
+}

@@ -67,9 +67,9 @@ fn steps(page: &mut Page, lines: &[Line], limit: usize) {
     }
     page.blank();
     for line in lines.iter().take(limit) {
-        let quorum = line.quorum.map(|quorum| format!("then {quorum}")).unwrap_or_default();
-        let at = format!("{:>3}:{:02}", line.at / 60, line.at % 60);
-        page.row(2, vec![(ink(Ink::Faint, at), 7), (Span::from(&line.step.to_string()), 0), (ink(Ink::Faint, quorum), 0)]);
+        let quorum = line.quorum.map(|quorum| format!("   then {quorum}")).unwrap_or_default();
+        let at = format!("{:>3}:{:02}  ", line.at / 60, line.at % 60);
+        page.flow(2, 12, vec![ink(Ink::Faint, at), Span::from(&line.step.to_string()), ink(Ink::Faint, quorum)]);
     }
     more(page, lines.len().saturating_sub(limit), "step");
 }

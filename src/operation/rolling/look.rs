@@ -12,7 +12,7 @@ use crate::desired::{ResourceId, tags};
 use crate::observed::{Instance, RecordSet};
 use crate::operation::session::Env;
 use crate::recorded::State;
-use crate::rolling::{Time, Work};
+use crate::rolling::{LOOK, Time, Work};
 
 use super::Site;
 
@@ -45,7 +45,14 @@ pub(super) struct Memory {
     pub kept: Vec<Kept>,
     /// When budgets were last asked for.
     pub asked: Option<Time>,
+    /// Instances that had joined at the first look.
+    pub first: Option<BTreeSet<String>>,
+    /// Of instances that joined since: when that was first seen, and which system pod is not ready there; `None`: all are.
+    pub settling: BTreeMap<String, (Time, Option<String>)>,
 }
+
+/// Seconds for which the system pods of a new node are waited for; whatever fails longer than that is not the roll's doing.
+const SETTLING: Time = 120;
 
 /// Seconds for which what is known of budgets is good enough; it takes every pod of the cluster to know it.
 const BUDGETS: Time = 15;
@@ -98,11 +105,34 @@ impl Eyes<'_> {
         if etcd.is_some() {
             memory.told = Some(now);
         }
+        if let Some(slot) = answering.first() {
+            self.settle(state, slot, &fleet, memory, now).await;
+        }
         Ok(Seen { instances, records, nodes, silent, etcd, kept: memory.kept.clone() })
     }
 
     async fn ask(&self, query: Query, slot: &str, fleet: &Arc<Fleet>) -> Result<String, String> {
         self.nodes.ask(query, slot, Arc::clone(fleet)).await.map_err(|error| error.cause)
+    }
+
+    /// New nodes come to rest: asked for only while there are some, because it takes every pod of the cluster to know it.
+    async fn settle(&self, state: &State, slot: &str, fleet: &Arc<Fleet>, memory: &mut Memory, now: Time) {
+        let joined = state.nodes.values().filter(|node| super::has_joined(node.phase)).map(|node| node.instance.clone());
+        let joined: BTreeSet<String> = joined.collect();
+        let first = memory.first.get_or_insert_with(|| joined.clone());
+        for instance in joined.difference(first) {
+            memory.settling.entry(instance.clone()).or_insert((now, Some("its system pods".into())));
+        }
+        let open = |(since, why): &(Time, Option<String>)| why.is_some() && now < since + SETTLING;
+        if memory.settling.values().any(open) {
+            let pods = self.ask(Query::Pods, slot, fleet).await.and_then(|json| inspect::pods(&json)).unwrap_or_default();
+            for (instance, (since, why)) in memory.settling.iter_mut().filter(|(_, entry)| open(entry)) {
+                let unready = |pod: &&inspect::SeenPod| pod.node == *instance && pod.namespace == "kube-system" && !pod.ready;
+                let late = now + LOOK >= *since + SETTLING;
+                *why =
+                    pods.iter().find(unready).filter(|_| !late).map(|pod| format!("{} is not ready: {}", pod.name, pod.reason));
+            }
+        }
     }
 
     /// Control planes whose own API server is ready, and why others are not.

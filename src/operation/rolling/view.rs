@@ -146,10 +146,13 @@ fn machine(
         (_, None) => Health::Unknown,
         (_, Some(None)) => Health::NotReady("it has no Node".into()),
         (_, Some(Some(node))) if !node.ready => Health::NotReady(node.message.clone()),
-        _ => match seen.silent.get(&text).filter(|_| control_plane) {
-            Some(why) => Health::NotReady(why.clone()),
-            None => Health::Ready,
-        },
+        _ => {
+            let settling = memory.settling.get(instance).and_then(|(_, why)| why.as_ref());
+            match seen.silent.get(&text).filter(|_| control_plane).or(settling) {
+                Some(why) => Health::NotReady(why.clone()),
+                None => Health::Ready,
+            }
+        }
     };
     let ours = node.is_some_and(|node| node.cordoned);
     let marked = its_node.map(|node| node.is_some_and(|node| node.unschedulable));
