@@ -224,10 +224,12 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Which machine of a group goes next: one that has begun to go, then one that is dead, the leader last.
+    /// Which machine of a group goes next: one that has begun to go, then one that is dead, out of the fullest zone, the leader last.
     fn target(&self, members: &[Member], group: usize) -> Option<&'a Machine> {
         let surplus = self.surplus(group) > 0;
         let leads = |machine: &Machine| member_of(members, machine).is_some_and(|member| member.leader);
+        let in_zone =
+            |machine: &Machine| self.of(group).filter(|other| other.is_live() && other.slot.zone == machine.slot.zone).count();
         let of_group = self.of(group).filter(|machine| machine.stage == Stage::Joined);
         of_group.filter(|machine| surplus || machine.is_behind()).min_by_key(|machine| {
             let begun = machine.is_leaving() || (machine.is_behind() && self.view.snapshot.as_deref() == Some(&machine.instance));
@@ -238,6 +240,8 @@ impl<'a> Site<'a> {
                 !begun,
                 !machine.is_behind(),
                 !machine.is_dead(self.view.now),
+                // Zones stay even, also where it is a machine too many that goes.
+                std::cmp::Reverse(in_zone(machine)),
                 leads(machine),
                 &machine.slot,
             )
