@@ -7,10 +7,10 @@
 //! [`spec`] reads the TOML file and reports every problem with its place; [`cluster`] is the validated model. [`desired`]
 //! computes the resources that the cluster calls for, [`observed`] is what the account holds, [`recorded`] what the state
 //! store remembers. [`plan`] compares the three and yields an inert, printable value. [`apply`] runs it: intents first, then
-//! calls through [`cloud`], then records through [`store`]; node tasks go to [`bootstrap`] over SSH. [`cli`] is one thin file
-//! per command.
+//! calls through [`cloud`], then records through [`store`]; node tasks go to [`bootstrap`] over SSH. [`rolling`] decides the
+//! next step of a rolling update. [`cli`] is one thin file per command.
 //!
-//! Invariants, kept by `tests/architecture.rs`: `spec`, `cluster`, `desired`, `observed`, `recorded` and `plan` contain no
+//! Invariants, kept by `tests/architecture.rs`: `spec`, `cluster`, `desired`, `observed`, `recorded`, `plan` and `rolling` contain no
 //! `async`, no clock and no file access, and import nothing from the modules below them.
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod operation;
 pub mod plan;
 pub mod recorded;
 pub mod report;
+pub mod rolling;
 pub mod secret;
 pub mod spec;
 pub mod store;

@@ -148,7 +148,7 @@ fn remember(made: BTreeMap<ResourceId, Changed>, state: &mut State) {
             let host_keys = vec![kubewright::cloud::fake::host_key(&id)];
             state.nodes.insert(
                 slot.clone(),
-                Node { instance: id.clone(), host_keys, phase: NodePhase::Joined, marks: Default::default() },
+                Node { instance: id.clone(), host_keys, phase: NodePhase::Joined, marks: Default::default(), ..Node::new(&id) },
             );
         }
         let record = Recorded {

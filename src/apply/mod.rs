@@ -3,6 +3,7 @@
 pub mod call;
 pub mod event;
 mod executor;
+mod fleet;
 mod graph;
 pub mod observe;
 pub mod record;
@@ -15,6 +16,6 @@ pub mod world;
 
 pub use event::{Event, Failure, Sink};
 pub use executor::{Done, Failed, Outcome, Skipped, run};
+pub use fleet::fleet_of;
 pub use record::{Edit, MemoryRecord, Record};
-pub use work::fleet_of;
 pub use world::{Addresses, NodeInputs, World};

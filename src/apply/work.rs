@@ -7,11 +7,11 @@ use tokio::sync::RwLock;
 
 use crate::apply::call;
 use crate::apply::event::{Event, Failure};
+use crate::apply::fleet::{fleet_of, with_gone};
 use crate::apply::wait::{self, Watch};
 use crate::apply::world::{Addresses, NodeInputs, World};
-use crate::bootstrap::{Fleet, Machine, NodeEvent};
+use crate::bootstrap::{Fleet, NodeEvent};
 use crate::cloud::Scope;
-use crate::cluster::Role;
 use crate::desired::ResourceId;
 use crate::observed::SecurityGroup;
 use crate::plan::{Action, Call, Change, Changed, NodeTask, Ref, Until, Work};
@@ -294,7 +294,17 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
 
 async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
     let world = &shared.world;
-    let fleet = Arc::new(fleet(shared, slot, gone).await?);
+    if matches!(task, NodeTask::Cordon | NodeTask::Evict) {
+        // First of all: a cordon that nobody has written down would be taken for somebody else's.
+        let slot = slot.to_owned();
+        let edit = move |state: &mut State| {
+            if let Some(node) = state.nodes.get_mut(&slot) {
+                node.cordoned = true;
+            }
+        };
+        world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+    }
+    let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
     let _permit = wait::turn(world, &shared.node_permits, slot).await?;
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
     let events = {
@@ -325,16 +335,34 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
     pinned.map_err(Failure::Record)?;
     done.map_err(|error| Failure::Node(Box::new(error)))?;
     let phase = match task {
-        NodeTask::Prepare => NodePhase::Prepared,
-        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label => NodePhase::Joined,
-        NodeTask::Drain => NodePhase::Drained,
-        NodeTask::Forget => return Ok(()),
+        NodeTask::Prepare => Some(NodePhase::Prepared),
+        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Uncordon => {
+            Some(NodePhase::Joined)
+        }
+        NodeTask::Drain | NodeTask::Evict => Some(NodePhase::Drained),
+        NodeTask::Snapshot | NodeTask::Forget => None,
+        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(()),
     };
-    let slot = slot.to_owned();
+    let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
     let edit = move |state: &mut State| {
+        let resource = ResourceId::Instance(slot.clone());
+        let lost = |node: &Node| gone.as_ref() == Some(&node.instance) && !state.resources.contains_key(&resource);
+        if task == NodeTask::Forget {
+            // Of a machine that is still there the record goes with its instance.
+            if state.nodes.get(&slot).is_some_and(lost) {
+                state.nodes.remove(&slot);
+            }
+            return;
+        }
         if let Some(node) = state.nodes.get_mut(&slot) {
+            if task == NodeTask::Snapshot {
+                node.snapshot = Some(now);
+            }
+            node.cordoned &= task != NodeTask::Uncordon;
+            let Some(phase) = phase else { return };
             node.phase = phase;
-            if phase == NodePhase::Joined {
+            // An uncordoned node keeps the marks that it has.
+            if phase == NodePhase::Joined && task != NodeTask::Uncordon {
                 node.marks = marks;
             }
         }
@@ -350,48 +378,8 @@ async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Flee
     let state = shared.world.record.state();
     let addresses = shared.addresses.read().await;
     let mut fleet = fleet_of(&state, inputs, &addresses);
-    if let (Some(gone), Some(machine)) = (gone, fleet.machines.get_mut(slot)) {
-        machine.instance = gone;
+    if let Some(gone) = gone {
+        with_gone(&mut fleet, slot, gone);
     }
     Ok(fleet)
-}
-
-/// Machines of the recorded state; `addresses` are newer than the recorded ones.
-pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fleet {
-    let mut machines = std::collections::BTreeMap::new();
-    let mut ready_control_planes = vec![];
-    for (resource, record) in &state.resources {
-        let ResourceId::Instance(name) = resource else { continue };
-        let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
-        let node = state.nodes.get(name).filter(|node| node.instance == record.id);
-        let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
-        if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase == NodePhase::Joined) {
-            ready_control_planes.push(name.clone());
-        }
-        let machine = Machine {
-            slot: name.clone(),
-            group: group.name.clone(),
-            instance: record.id.clone(),
-            zone,
-            private_address: private.or_else(|| record.private_address.clone()).unwrap_or_default(),
-            public_address: public.or_else(|| record.public_address.clone()),
-            host_keys: node.map(|node| node.host_keys.clone()).unwrap_or_default(),
-            marks: node.and_then(|node| node.marks.clone()).unwrap_or_default(),
-        };
-        machines.insert(name.clone(), machine);
-    }
-    Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes }
-}
-
-/// Group and zone of a slot's text.
-fn place<'a>(cluster: &'a crate::cluster::Cluster, slot: &str) -> Option<(&'a crate::cluster::InstanceGroup, String)> {
-    let (rest, _) = slot.rsplit_once('-')?;
-    let fits = |group: &&crate::cluster::InstanceGroup| {
-        rest.strip_prefix(&group.name)
-            .and_then(|zone| zone.strip_prefix('-'))
-            .is_some_and(|zone| zone.starts_with(&cluster.region))
-    };
-    let group = cluster.groups.iter().find(fits)?;
-    let zone = rest.strip_prefix(&group.name)?.strip_prefix('-')?;
-    Some((group, zone.to_owned()))
 }

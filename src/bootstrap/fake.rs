@@ -43,6 +43,19 @@ impl FakeNodes {
         Self::default()
     }
 
+    /// Nodes of their own, which start equal.
+    pub fn fork(&self) -> Self {
+        let Inner { tasks, faults, durations, answers, .. } = &*self.lock();
+        let inner = Inner {
+            tasks: tasks.clone(),
+            faults: faults.clone(),
+            durations: durations.clone(),
+            answers: answers.clone(),
+            ..Inner::default()
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), clock: self.clock.clone() }
+    }
+
     /// Tasks with a duration wait on this clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -106,6 +119,32 @@ fn made_up(slot: &str, step: &str, cause: &str) -> NodeError {
     }
 }
 
+/// Control planes that joined and were not removed are healthy members; the first leads until it gives that away.
+fn etcd(tasks: &[Asked]) -> String {
+    let (mut members, mut leader): (Vec<(usize, &str)>, usize) = (vec![], 0);
+    for (number, asked) in tasks.iter().enumerate().filter(|(_, asked)| asked.succeeded == Some(true)) {
+        let at = members.iter().position(|(_, name)| *name == asked.instance);
+        match (asked.task, at) {
+            (NodeTask::Init | NodeTask::JoinControlPlane, None) => members.push((number + 1, &asked.instance)),
+            (NodeTask::RemoveMember, Some(at)) => drop(members.remove(at)),
+            (NodeTask::MoveLeader, Some(_)) => {
+                let other = members.iter().rev().find(|(_, name)| *name != asked.instance);
+                leader = other.map_or(leader, |(id, _)| *id);
+            }
+            _ => {}
+        }
+        if !members.iter().any(|(id, _)| *id == leader) {
+            leader = members.first().map_or(0, |(id, _)| *id);
+        }
+    }
+    let url = |name: &str| format!("https://{name}:2379");
+    let list: Vec<_> =
+        members.iter().map(|(id, name)| serde_json::json!({"ID": id, "name": name, "clientURLs": [url(name)]})).collect();
+    let health: Vec<_> = members.iter().map(|(_, name)| serde_json::json!({"endpoint": url(name), "health": true})).collect();
+    let status = serde_json::json!([{"Endpoint": "fake", "Status": {"leader": leader}}]);
+    format!("members {}\nhealth {}\nstatus {status}\n", serde_json::json!({"members": list}), serde_json::json!(health))
+}
+
 #[async_trait]
 impl Nodes for FakeNodes {
     /// Every control plane answers, and every machine that joined is a Ready node.
@@ -115,11 +154,21 @@ impl Nodes for FakeNodes {
             return said.clone().map_err(|cause| made_up(slot, "ask", &cause));
         }
         let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
-        let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task) && asked.succeeded == Some(true));
+        let did = |asked: &&Asked| asked.succeeded == Some(true);
+        let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task)).filter(did);
+        let last = |instance: &str, tasks: &[NodeTask]| {
+            let of = inner.tasks.iter().filter(did).filter(|asked| asked.instance == instance && tasks.contains(&asked.task));
+            of.map(|asked| asked.task).next_back()
+        };
+        let gone = [NodeTask::Drain, NodeTask::Forget];
+        let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict];
         let nodes: Vec<_> = joined
+            .filter(|asked| !gone.iter().any(|task| last(&asked.instance, &[*task]).is_some()))
             .map(|asked| {
+                let unschedulable = last(&asked.instance, &marks).is_some_and(|task| task != NodeTask::Uncordon);
                 serde_json::json!({
                     "metadata": {"name": asked.instance},
+                    "spec": {"unschedulable": unschedulable},
                     "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.2"}},
                 })
             })
@@ -129,6 +178,8 @@ impl Nodes for FakeNodes {
             Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
             Query::Pods => serde_json::json!({ "items": [] }).to_string(),
             Query::Vitals | Query::Look => String::new(),
+            Query::Etcd => etcd(&inner.tasks),
+            Query::Budgets => "{\"items\":[]}\n{\"items\":[]}".into(),
         })
     }
 

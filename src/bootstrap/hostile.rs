@@ -116,6 +116,8 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
     let mut scripts = String::new();
     for task in
         [NodeTask::Prepare, NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Drain, NodeTask::Forget]
+            .into_iter()
+            .chain([NodeTask::Cordon, NodeTask::Evict, NodeTask::Snapshot, NodeTask::MoveLeader, NodeTask::RemoveMember])
     {
         for step in steps::steps(task, place, pki, None)? {
             scripts += match &step.work {

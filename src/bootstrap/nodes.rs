@@ -231,14 +231,21 @@ impl SshNodes {
                 NodeTask::Prepare if group.role == Role::Bastion => Ok(None),
                 // `Init` installs the pod network.
                 NodeTask::Prepare | NodeTask::Init => self.bundle(fleet).await,
-                NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Drain | NodeTask::Forget => {
-                    Ok(None)
-                }
+                _ => Ok(None),
             }
         };
+        let others = fleet.ready_control_planes.iter().any(|slot| *slot != machine.slot);
         let line = async {
             match task {
-                NodeTask::Drain | NodeTask::Forget => Ok(None),
+                // Others are asked about it: it may be dead.
+                NodeTask::Drain
+                | NodeTask::Forget
+                | NodeTask::Cordon
+                | NodeTask::Uncordon
+                | NodeTask::Evict
+                | NodeTask::MoveLeader
+                | NodeTask::RemoveMember => Ok(None),
+                NodeTask::Snapshot if others => Ok(None),
                 _ => self.line(fleet, machine, events).await.map(Some),
             }
         };
@@ -248,9 +255,9 @@ impl SshNodes {
             NodeTask::Prepare | NodeTask::Init => None,
             // A control plane that has joined answers for itself.
             NodeTask::Label if group.role == Role::ControlPlane => None,
-            NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Drain | NodeTask::Forget => {
-                Some(self.control(fleet, machine).await?)
-            }
+            // The only one keeps it itself.
+            NodeTask::Snapshot if !others => None,
+            _ => Some(self.control(fleet, machine).await?),
         };
         let mut run = Run {
             clock: &*self.clock,
@@ -284,6 +291,12 @@ fn question(query: Query) -> Result<String, String> {
         Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
         Query::Vitals => return render("steps/vitals.sh.j2", serde_json::json!({})),
         Query::Look => return render("steps/look.sh.j2", serde_json::json!({})),
+        Query::Etcd => {
+            let path = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+            let [tool, asked] = ["etcdctl", "etcd"].map(|name| render(&format!("steps/{name}.sh.j2"), serde_json::json!({})));
+            return Ok(format!("{path}{}{}", tool?, asked?));
+        }
+        Query::Budgets => return render("steps/budgets.sh.j2", serde_json::json!({"selector": "status.phase!=Succeeded"})),
     };
     Ok(fixed.to_owned())
 }

@@ -150,6 +150,27 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let body = body("forget", json!({"node": place.machine.instance}))?;
             list.named("forget", 2 * MINUTE, "kubectl delete node", Work::Elsewhere(body));
         }
+        NodeTask::Cordon | NodeTask::Uncordon => {
+            let (verb, name) = if task == NodeTask::Cordon { ("cordon", "cordon") } else { ("uncordon", "uncordon") };
+            list.add(name, MINUTE, Work::Elsewhere(body("cordon", json!({"node": place.machine.instance, "verb": verb}))?));
+        }
+        NodeTask::Evict => {
+            let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
+            let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
+            let command = "kubectl drain --ignore-daemonsets --delete-emptydir-data";
+            list.named("evict", limit, command, Work::Drain(body("evict", values)?));
+        }
+        NodeTask::Snapshot => {
+            list.named("snapshot", 8 * MINUTE, "etcdctl snapshot save", Work::Drain(etcd("snapshot", json!({}))?));
+        }
+        NodeTask::MoveLeader => {
+            let body = etcd("leader", json!({"address": place.machine.private_address}))?;
+            list.named("leader", 2 * MINUTE, "etcdctl move-leader", Work::Elsewhere(body));
+        }
+        NodeTask::RemoveMember => {
+            let values = json!({"instance": place.machine.instance, "address": place.machine.private_address});
+            list.named("member", 2 * MINUTE, "etcdctl member remove", Work::Elsewhere(etcd("member", values)?));
+        }
         NodeTask::Drain => {
             let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
             let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
@@ -202,6 +223,11 @@ fn digest(text: &str) -> String {
 
 fn body(name: &str, values: Value) -> Result<String, String> {
     render(&format!("steps/{name}.sh.j2"), values)
+}
+
+/// A script that may ask etcd.
+fn etcd(name: &str, values: Value) -> Result<String, String> {
+    Ok(body("etcdctl", json!({}))? + &body(name, values)?)
 }
 
 /// Name and CA of a cluster: what a prepared machine remembers.

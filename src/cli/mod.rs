@@ -106,6 +106,7 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
     match command {
         Command::Create(args) => command::change::create(session, args).await,
         Command::Update(args) => command::change::update(session, args).await,
+        Command::RollingUpdate(args) => command::rolling::run(session, args).await,
         Command::Delete(args) => command::delete::run(session, args).await,
         Command::Get(args) => command::get::run(session, args).await,
         Command::Validate(args) => command::validate::run(session, args).await,

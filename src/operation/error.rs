@@ -42,6 +42,8 @@ pub enum OperationError {
     PlanMoved { file: String, moved: Vec<String>, again: String },
     #[error("{calls} of an earlier run had no answer, so what there is to do is not known for certain")]
     NotSettled { cluster: String, calls: String },
+    #[error("cluster {cluster} has no {kind} {name}; it has {}", known.join(", "))]
+    UnknownGroup { cluster: String, kind: &'static str, name: String, known: Vec<String> },
     #[error("an earlier run could not be settled: {0}")]
     Unsettled(Failure),
     #[error("{0}")]
@@ -69,6 +71,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) => error.exit_code(),
+            Self::UnknownGroup { .. } => 64,
             Self::Refused(_) | Self::OtherName { .. } => 5,
             Self::NoPlan { .. } | Self::PlanMoved { .. } | Self::NotSettled { .. } => 5,
             _ => 1,
@@ -100,6 +103,10 @@ impl OperationError {
             Self::NoPlan { .. } => "make it again, with --plan-out".into(),
             Self::PlanMoved { again, .. } => again.clone(),
             Self::NotSettled { cluster, .. } => format!("kubewright update {cluster} --yes"),
+            Self::UnknownGroup { name, known, .. } => match crate::spec::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean {near}?"),
+                None => "kubewright get instance-groups".into(),
+            },
             Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
         })
     }

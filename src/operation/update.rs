@@ -70,7 +70,7 @@ pub struct Prepared {
     pub(super) command: Command,
     /// The plan as every dry run of a new cluster shows it, before it has a uid.
     pub(super) without_uid: Option<Plan>,
-    state: State,
+    pub(super) state: State,
     pub(super) observed: Observed,
 }
 
@@ -90,18 +90,18 @@ pub struct Report {
 }
 
 pub(super) struct Opened {
-    store: ClusterStore,
-    pub(super) held: Option<Held>,
-    pub(super) cluster: Cluster,
-    state: State,
-    cloud: Arc<dyn Cloud>,
-    pub(super) account: Account,
+    pub store: ClusterStore,
+    pub held: Option<Held>,
+    pub cluster: Cluster,
+    pub state: State,
+    pub cloud: Arc<dyn Cloud>,
+    pub account: Account,
     new_revision: bool,
     /// That the plan leads to.
     revision: u32,
 }
 
-async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
+pub(super) async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
     let name = match (&request.name, &request.spec) {
         (Some(name), Some(spec)) if *name != spec.cluster.name => {
             return Err(OperationError::OtherName { expected: name.clone(), found: spec.cluster.name.clone() });
@@ -144,7 +144,12 @@ async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationErr
     Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
-async fn make_plan(env: &Env, opened: &Opened, request: &UpdateRequest, state: State) -> Result<Prepared, OperationError> {
+pub(super) async fn make_plan(
+    env: &Env,
+    opened: &Opened,
+    request: &UpdateRequest,
+    state: State,
+) -> Result<Prepared, OperationError> {
     let begun = env.clock.now();
     let Opened { cloud, cluster, .. } = opened;
     let is_new = opened.held.is_none();
@@ -236,7 +241,7 @@ async fn warnings_of_the_store(env: &Env) -> Result<Vec<String>, OperationError>
     Ok(warnings)
 }
 
-fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
+pub(super) fn user_data_of(cluster: &Cluster) -> Result<BTreeMap<String, String>, OperationError> {
     cluster
         .groups
         .iter()
@@ -373,7 +378,7 @@ pub(super) async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallib
     std::future::pending().await
 }
 
-fn world(
+pub(super) fn world(
     env: &Env,
     opened: &Opened,
     recorder: Arc<Recorder>,

@@ -117,7 +117,10 @@ pub fn instances(planner: &mut Planner<'_>) {
                     "control plane {slot} ({}) is gone; its etcd member must be removed before another can join",
                     node.instance
                 ),
-                "replacing a lost control plane is not possible yet; the other control planes keep running",
+                format!(
+                    "kubewright rolling-update {} --yes    (removes the member and makes another control plane)",
+                    planner.input.cluster.name
+                ),
             );
             continue;
         }

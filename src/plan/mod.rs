@@ -23,5 +23,6 @@ pub use deletion::delete;
 pub use document::{Document, NoPlan};
 pub use drift::Drift;
 pub use firewall::words as rule_words;
-pub use planner::{Input, plan};
+pub use machines::slot_of;
+pub use planner::{Input, plan, plan_with};
 pub use task::NodeTask;

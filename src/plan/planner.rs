@@ -29,8 +29,14 @@ pub struct Input<'a> {
 
 /// Compares desired, observed and recorded. The same input gives the same plan, byte for byte.
 pub fn plan(input: Input<'_>) -> Plan {
+    plan_with(input, &BTreeSet::new())
+}
+
+/// With machines in these slots as well, beside those that exist; the groups' counts must have room for them.
+pub fn plan_with(input: Input<'_>, slots: &BTreeSet<Slot>) -> Plan {
     let found = Found::new(input.observed, input.uid, input.recorded);
-    let taken = machines::taken_slots(&found);
+    let mut taken = machines::taken_slots(&found);
+    taken.extend(slots.iter().cloned());
     let desired = desired(input.cluster, &taken, input.user_data);
     let groups: BTreeMap<&str, &InstanceGroup> = input.cluster.groups.iter().map(|group| (group.name.as_str(), group)).collect();
     let mut planner = Planner {

@@ -19,6 +19,17 @@ pub enum NodeTask {
     Drain,
     /// Delete the Node object of a machine that no longer exists.
     Forget,
+    /// Mark a Node as unschedulable.
+    Cordon,
+    Uncordon,
+    /// Cordon, and evict the pods; the Node object stays.
+    Evict,
+    /// An etcd snapshot, kept on a control plane that stays.
+    Snapshot,
+    /// Give the leadership of etcd from this machine to another one.
+    MoveLeader,
+    /// Take this machine's member out of etcd, if the others keep the quorum.
+    RemoveMember,
 }
 
 impl NodeTask {
@@ -31,6 +42,12 @@ impl NodeTask {
             Self::Label => "label",
             Self::Drain => "drain",
             Self::Forget => "forget",
+            Self::Cordon => "cordon",
+            Self::Uncordon => "uncordon",
+            Self::Evict => "evict",
+            Self::Snapshot => "snapshot",
+            Self::MoveLeader => "move-leader",
+            Self::RemoveMember => "remove-member",
         }
     }
 }

@@ -110,12 +110,29 @@ pub struct Node {
     /// What was last put on its Node object; `None` until it has joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<Marks>,
+    /// A roll has cordoned it, or was about to; the next one takes that back or finishes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cordoned: bool,
+    /// When a roll took its address out of the records of the API, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
+    /// When etcd was last saved before this machine is to be replaced, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }
 
 impl Node {
     /// Of a machine that was just made, or about which nothing is known.
     pub fn new(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), host_keys: vec![], phase: NodePhase::Created, marks: None }
+        Self {
+            instance: instance.to_owned(),
+            host_keys: vec![],
+            phase: NodePhase::Created,
+            marks: None,
+            cordoned: false,
+            withdrawn: None,
+            snapshot: None,
+        }
     }
 }
 

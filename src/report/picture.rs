@@ -263,7 +263,7 @@ fn colour(bar: &Bar) -> &'static str {
         Some(NodeTask::Prepare) => "prepare",
         Some(NodeTask::Init | NodeTask::JoinControlPlane) => "control",
         Some(NodeTask::JoinWorker) => "join",
-        Some(NodeTask::Label | NodeTask::Drain | NodeTask::Forget) => "other",
+        Some(_) => "other",
     }
 }
 

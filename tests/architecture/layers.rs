@@ -11,6 +11,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("observed", &["desired"]),
     ("plan", &["cluster", "desired", "observed", "recorded"]),
     ("recorded", &["cluster", "desired", "plan"]),
+    ("rolling", &["cluster", "desired"]),
 ];
 
 /// The modules that act, and those that none of them may name.

@@ -15,6 +15,8 @@ mod permissions;
 mod private;
 mod race;
 #[cfg(feature = "real")]
+mod rolling;
+#[cfg(feature = "real")]
 mod rules;
 mod terminal;
 mod trouble;
@@ -29,6 +31,8 @@ type Test = fn(&Lab);
 const TESTS: &[(&str, Test)] = &[
     ("minimal_lives_on_s3", lifecycle::minimal),
     ("ha_lives_on_disk", lifecycle::ha),
+    #[cfg(feature = "real")]
+    ("a_roll_replaces_every_machine_while_the_api_answers", rolling::rolls),
     #[cfg(feature = "real")]
     ("each_rule_of_the_firewall_is_needed", rules::each_is_needed),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),

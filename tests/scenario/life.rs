@@ -104,6 +104,8 @@ async fn without_yes_nothing_is_written_anywhere() {
             &["update", "cluster", NAME, "-f", &file],
             &["delete", "cluster", NAME],
             &["delete", "cluster", NAME, "--purge"],
+            &["rolling-update"],
+            &["rolling-update", "--abort", "--force"],
             &["get", "clusters"],
             &["get", "clusters", "-o", "wide"],
             &["get", "instance-groups"],

@@ -11,6 +11,7 @@ mod life;
 mod names;
 mod output;
 mod plans;
+mod rolling;
 mod status;
 mod store;
 mod takeover;

@@ -98,6 +98,30 @@ image = "debian-12"
 pub struct Strict {
     pub inner: FakeNodes,
     pub marks: Arc<Mutex<BTreeMap<String, Marks>>>,
+    /// So many tasks from now, one never ends: the place to kill a run, before or after the task is done.
+    pub hang: Arc<Mutex<Option<(usize, bool)>>>,
+    pub hung: Arc<tokio::sync::Notify>,
+}
+
+impl Strict {
+    /// Nodes of their own, which start equal.
+    pub fn fork(&self) -> Self {
+        let marks = Arc::new(Mutex::new(self.marks.lock().unwrap().clone()));
+        Self { inner: self.inner.fork(), marks, ..Self::default() }
+    }
+
+    /// Whether the task that begins now never ends, and is done nevertheless.
+    fn hangs(&self) -> Option<bool> {
+        let mut hang = self.hang.lock().unwrap();
+        match hang.take() {
+            Some((0, done)) => Some(done),
+            Some((n, done)) => {
+                *hang = Some((n - 1, done));
+                None
+            }
+            None => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -105,14 +129,38 @@ impl Nodes for Strict {
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
         let machine = fleet.machines.get(slot).unwrap_or_else(|| panic!("{task:?}: {slot} is not in the fleet")).clone();
         let group = fleet.group_of(&machine).unwrap_or_else(|| panic!("{task:?} {slot}: no group {}", machine.group)).marks();
-        assert!(!machine.private_address.is_empty(), "{task:?} {slot} has no address");
+        // Of a machine that is gone others are asked.
+        let of_gone = matches!(task, NodeTask::Forget | NodeTask::RemoveMember);
+        assert!(of_gone || !machine.private_address.is_empty(), "{task:?} {slot} has no address");
         if !matches!(task, NodeTask::Prepare | NodeTask::Init) {
             assert!(!fleet.ready_control_planes.is_empty(), "{task:?} {slot} without an API server");
         }
+        let hangs = self.hangs();
+        if hangs == Some(false) {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
         self.inner.run(task, slot, Arc::clone(&fleet), events).await?;
+        self.mark(task, &machine, group);
+        if hangs == Some(true) {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
+        self.inner.ask(query, slot, fleet).await
+    }
+}
+
+impl Strict {
+    fn mark(&self, task: NodeTask, machine: &kubewright::bootstrap::Machine, group: Marks) {
         let mut all = self.marks.lock().unwrap();
         match task {
-            NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => drop(all.insert(machine.instance, group)),
+            NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
+                drop(all.insert(machine.instance.clone(), group))
+            }
             NodeTask::Label => {
                 // As `kubectl` does it: what is lost is what the machine was known to have.
                 let have = all.get_mut(&machine.instance).expect("only what has joined is labelled");
@@ -126,13 +174,8 @@ impl Nodes for Strict {
                 }
             }
             NodeTask::Drain | NodeTask::Forget => drop(all.remove(&machine.instance)),
-            NodeTask::Prepare => {}
+            _ => {}
         }
-        Ok(())
-    }
-
-    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
-        self.inner.ask(query, slot, fleet).await
     }
 }
 

@@ -2,9 +2,13 @@
 
 use serde::Deserialize;
 
+mod budgets;
+mod etcd;
 mod look;
 mod vitals;
 
+pub use budgets::{Kept, kept};
+pub use etcd::Etcd;
 pub use look::{CLOCK_LIMIT, CRASHES, Cause, Look};
 pub use vitals::{AddOn, Dns, Lease, Member, Request, Vitals};
 
@@ -20,6 +24,10 @@ pub enum Query {
     Vitals,
     /// Asked of any machine, about itself: [`Look`].
     Look,
+    /// Members of etcd, their health and who leads: [`Etcd`].
+    Etcd,
+    /// Disruption budgets, and pods that they may keep: [`kept`].
+    Budgets,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -118,7 +118,7 @@ impl Vitals {
     }
 }
 
-fn etcd(members: &str, health: Option<&str>) -> Option<Vec<Member>> {
+pub(super) fn etcd(members: &str, health: Option<&str>) -> Option<Vec<Member>> {
     let members: Members = serde_json::from_str(members).ok()?;
     let health: Vec<Health> = health.and_then(|health| serde_json::from_str(health).ok()).unwrap_or_default();
     let members = members.members.into_iter().map(|member| {

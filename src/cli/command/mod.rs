@@ -8,6 +8,7 @@ pub mod lock;
 pub mod recording;
 pub mod recover;
 pub mod render;
+pub mod rolling;
 pub mod saved;
 pub mod status;
 pub mod validate;

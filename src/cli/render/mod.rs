@@ -4,6 +4,7 @@ mod entry;
 pub mod json;
 pub mod outcome;
 pub mod plan;
+pub mod rolling;
 pub mod table;
 pub mod trouble;
 pub mod words;

@@ -282,7 +282,7 @@ fn remark(task: NodeTask) -> Option<&'static str> {
     match task {
         NodeTask::JoinControlPlane => Some("one at a time"),
         NodeTask::Drain => Some("their pods move to other nodes"),
-        NodeTask::Prepare | NodeTask::Init | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Forget => None,
+        _ => None,
     }
 }
 

@@ -48,6 +48,18 @@ pub fn tense(action: &Action) -> Tense {
         (Work::Node { task: NodeTask::Label, .. }, _) => of("labelling", "labelled", "labelled"),
         (Work::Node { task: NodeTask::Drain, .. }, _) => of("draining", "drained", "drained"),
         (Work::Node { task: NodeTask::Forget, .. }, _) => of("forgetting", "forgot", "forgotten"),
+        (Work::Node { task: NodeTask::Cordon, .. }, _) => of("cordoning", "cordoned", "cordoned"),
+        (Work::Node { task: NodeTask::Uncordon, .. }, _) => of("uncordoning", "uncordoned", "uncordoned"),
+        (Work::Node { task: NodeTask::Evict, .. }, _) => of("draining", "drained", "drained"),
+        (Work::Node { task: NodeTask::Snapshot, .. }, _) => {
+            of("saving etcd before", "saved etcd before", "preceded by a snapshot")
+        }
+        (Work::Node { task: NodeTask::MoveLeader, .. }, _) => {
+            of("leading away from", "led away from", "relieved of the leadership")
+        }
+        (Work::Node { task: NodeTask::RemoveMember, .. }, _) => {
+            of("removing member of", "removed member of", "removed from etcd")
+        }
         (Work::Calls(_), Verb::Create) => of("creating", "created", "created"),
         (Work::Calls(_), Verb::Update | Verb::Node) => of("changing", "changed", "changed"),
         (Work::Calls(_), Verb::Delete) if action.id.starts_with("disarm ") => of("emptying", "emptied", "emptied"),

@@ -1,0 +1,77 @@
+//! Replacing machines that are behind, as one pure function: [`next_step`] decides from what is observed and from nothing else.
+//!
+//! The same function is shown as the list of a dry run ([`outline()`]), carried out by the runner, and beaten with random
+//! schedules by `tests/rolling`. It keeps no memory: a run that was killed is gone on with by the next one, because
+//! everything that it needs to know is seen again or recorded.
+//!
+//! The order: control planes first, one change at a time; then all node groups beside each other, each as far as its settings
+//! allow. Kubernetes supports kubelets that are older than the API server, never newer ones (version skew policy).
+
+mod control;
+mod decision;
+mod nodes;
+mod outline;
+mod quorum;
+mod view;
+
+pub use decision::{Blocked, Decision, Step, Work};
+pub use nodes::floor;
+pub use outline::{Line, outline};
+pub use quorum::Quorum;
+pub use view::{Address, Blocker, Cordon, Group, Health, Machine, Member, Stage, Time, View, resolve};
+
+/// Seconds that something may be not Ready before it counts as lost rather than as late. kube-controller-manager evicts after
+/// five minutes, too (`--default-not-ready-toleration-seconds`).
+pub const PATIENCE: Time = 300;
+/// Seconds that a new machine may take from its join until its Node and its system pods are ready.
+pub const READY: Time = 600;
+/// Seconds that clients may remember a withdrawn address: the records' TTL.
+pub const FORGETTING: Time = crate::desired::dns::TTL as Time;
+/// Seconds until the next look where nothing of our own is in work.
+pub const LOOK: Time = 5;
+
+/// What to do next. Steps are to be begun at once and asked for again, with the step marked in the view, until the answer is to wait,
+/// or is the end.
+pub fn next_step(view: &View) -> Decision {
+    match control::next(view) {
+        Decision::Done => {}
+        // Node groups never go on before control planes are finished: they may need what is new there.
+        stop @ Decision::Blocked(_) => return last(view, stop),
+        other => return other,
+    }
+    let mut waiting: Option<(String, Time)> = None;
+    let mut blocked = None;
+    for (number, group) in view.groups.iter().enumerate().filter(|(_, group)| !group.control_plane) {
+        match nodes::next(view, number, group) {
+            step @ Decision::Do(_) => return step,
+            Decision::Wait { what, until } => {
+                // The first to be over is the one to look at again.
+                if waiting.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
+                    waiting = Some((what, until));
+                }
+            }
+            stop @ Decision::Blocked(_) => blocked = blocked.or(Some(stop)),
+            Decision::Done => {}
+        }
+    }
+    match (waiting, blocked) {
+        (Some((what, until)), _) => Decision::Wait { what, until },
+        (None, Some(stop)) => stop,
+        (None, None) => Decision::Done,
+    }
+}
+
+/// A stop, or the wait for what is still in work elsewhere.
+fn last(view: &View, stop: Decision) -> Decision {
+    let busy = view.machines.iter().find_map(|machine| Some((machine, machine.work.as_ref()?)));
+    match busy {
+        Some((machine, work)) => in_work(view, machine, work),
+        None => stop,
+    }
+}
+
+/// Our own work has an end of its own, and until then there is nothing else to do here.
+fn in_work(view: &View, machine: &Machine, work: &Work) -> Decision {
+    let until = (machine.since + work.limit()).max(view.now + LOOK);
+    Decision::Wait { what: format!("{}: {}", machine.slot, work.doing()), until }
+}
