@@ -188,7 +188,10 @@ pub fn surplus(planner: &mut Planner<'_>) {
     for slot in refused {
         planner.error(
             format!("control plane {slot} is to go; its etcd member must be removed first"),
-            "removing a control plane is not possible yet; set the count back",
+            format!(
+                "set the count back; or, if a roll was interrupted:  kubewright rolling-update {} --abort --yes",
+                planner.input.cluster.name
+            ),
         );
     }
     let mut why = BTreeMap::new();
