@@ -50,8 +50,7 @@ fn nature(change: &Change) -> Nature {
         | Change::DeleteSecurityGroup { .. }
         | Change::RevokeRules { .. }
         | Change::DeleteKeyPair { .. }
-        | Change::TerminateInstance { .. }
-        | Change::DeleteTags { .. } => Nature::Delete,
+        | Change::TerminateInstance { .. } => Nature::Delete,
         Change::ModifyVpcAttribute { .. }
         | Change::AttachInternetGateway { .. }
         | Change::CreateRoute { .. }
@@ -59,6 +58,8 @@ fn nature(change: &Change) -> Nature {
         | Change::AssociateRouteTable { .. }
         | Change::AuthorizeRules { .. }
         | Change::ModifySourceDestCheck { .. }
+        // "Not found" is the object, not the tag: it does not mean that the tag is gone.
+        | Change::DeleteTags { .. }
         | Change::CreateTags { .. }
         | Change::ChangeRecords { .. } => Nature::Set,
     }
@@ -69,9 +70,7 @@ fn nature(change: &Change) -> Nature {
 pub fn needs_intent(change: &Change) -> bool {
     match nature(change) {
         Nature::CreateWithToken | Nature::Create => true,
-        Nature::Delete => {
-            !matches!(change, Change::RevokeRules { .. } | Change::DisassociateRouteTable { .. } | Change::DeleteTags { .. })
-        }
+        Nature::Delete => !matches!(change, Change::RevokeRules { .. } | Change::DisassociateRouteTable { .. }),
         Nature::Set => false,
     }
 }

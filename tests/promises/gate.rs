@@ -39,7 +39,7 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 7] = [
+const TASKS: [NodeTask; 13] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -47,6 +47,12 @@ const TASKS: [NodeTask; 7] = [
     NodeTask::Label,
     NodeTask::Drain,
     NodeTask::Forget,
+    NodeTask::Cordon,
+    NodeTask::Uncordon,
+    NodeTask::Evict,
+    NodeTask::Snapshot,
+    NodeTask::MoveLeader,
+    NodeTask::RemoveMember,
 ];
 
 impl Site {
@@ -130,6 +136,8 @@ struct Inner {
     script: Script,
     /// Nothing gets out any more.
     dead: bool,
+    /// Dead, but its last call is still on its way.
+    dying: bool,
     /// Dies with the next write of the state.
     dies_recorded: bool,
     /// Troubles that hit several calls of one site.
@@ -163,6 +171,10 @@ impl Gate {
     pub fn enter(&self, site: Site) -> Verdict {
         let mut inner = self.lock();
         if inner.dead {
+            if inner.dying {
+                // Nothing else happens any more, but what is on its way arrives.
+                return Verdict::Pause;
+            }
             self.killed.notify_one();
             return Verdict::HangBefore;
         }
@@ -172,10 +184,14 @@ impl Gate {
             && call == number
         {
             match at {
-                At::Before | At::Committed => {
+                At::Before => {
                     inner.dead = true;
                     self.killed.notify_one();
-                    return if at == At::Before { Verdict::HangBefore } else { Verdict::HangAfter };
+                    return Verdict::HangBefore;
+                }
+                At::Committed => {
+                    (inner.dead, inner.dying) = (true, true);
+                    return Verdict::HangAfter;
                 }
                 At::Answered => inner.dead = true,
                 At::Recorded => inner.dies_recorded = true,
@@ -238,6 +254,12 @@ impl Gate {
     /// Changes that the process asked for after it had been stopped.
     pub fn late(&self) -> Vec<Site> {
         self.lock().late.clone()
+    }
+
+    /// The last call of a dying process was carried out.
+    pub fn committed(&self) {
+        self.lock().dying = false;
+        self.killed.notify_one();
     }
 
     pub async fn killed(&self) {

@@ -46,11 +46,13 @@ pub struct Life {
     verb: &'static str,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Hand {
     Keeps,
     /// Ends a worker in the console.
     Ends(&'static str),
+    /// Registers a spec that machines are behind, without replacing any.
+    Outdates(fn() -> String),
     /// Changes what no spec can change.
     Drifts(&'static str),
 }
@@ -72,7 +74,13 @@ fn two_of_three() -> Option<String> {
     ))
 }
 
-pub const LIVES: [Life; 9] = [
+/// Other machines for the control planes and the workers of [`LARGE`].
+fn newer() -> String {
+    let text = edit(LARGE, "t3.medium", "t3.xlarge");
+    edit(&text, "t3.large", "m5.large")
+}
+
+pub const LIVES: [Life; 10] = [
     Life { name: "create-1+1", before: None, after: || Some(SMALL.into()), hand: Hand::Keeps, verb: "create" },
     Life { name: "create-3+3", before: None, after: || Some(LARGE.into()), hand: Hand::Keeps, verb: "create" },
     Life { name: "create-private", before: None, after: || Some(PRIVATE.into()), hand: Hand::Keeps, verb: "create" },
@@ -86,6 +94,7 @@ pub const LIVES: [Life; 9] = [
         verb: "update",
     },
     Life { name: "replace", before: Some(LARGE), after: || None, hand: Hand::Ends("nodes-us-east-1b-1"), verb: "update" },
+    Life { name: "roll", before: Some(LARGE), after: || None, hand: Hand::Outdates(newer), verb: "rolling-update" },
     Life { name: "delete-1+1", before: Some(SMALL), after: || None, hand: Hand::Keeps, verb: "delete" },
     Life { name: "delete-private", before: Some(PRIVATE), after: || None, hand: Hand::Keeps, verb: "delete" },
 ];
@@ -107,6 +116,11 @@ impl Life {
         }
         match self.hand {
             Hand::Keeps => {}
+            Hand::Outdates(spec) => {
+                let file = rig.world.spec(&spec());
+                let (ended, _) = rig.run(&["update", "-f", &file, "--yes"], Script::default()).await;
+                assert!(matches!(&ended, Ended::Code(ran) if ran.code == 0), "{}: {ended:?}", self.name);
+            }
             Hand::Ends(slot) => {
                 let instance = Ref::Known(rig.world.instance(slot));
                 rig.world.cloud.plant(&Change::TerminateInstance { instance }).unwrap();

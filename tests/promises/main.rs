@@ -77,8 +77,13 @@ fn main() -> ExitCode {
     }
     for name in ["create-1+1", "scale-up", "scale-down", "change", "replace", "delete-private"] {
         let life = Life::named(name);
-        trials.push(trial(P2, &format!("p2 {name}"), move || spoilt::p2(life)));
+        trials.push(trial(P2, &format!("p2 {name}"), move || spoilt::p2(life, true)));
         trials.push(trial(PAIRS, &format!("p2-pairs {name}"), move || spoilt::pairs(life, 60)));
+    }
+    // Of these each place once, with every trouble.
+    for name in ["create-3+3", "create-private", "roll"] {
+        let life = Life::named(name);
+        trials.push(trial(P2, &format!("p2 {name}"), move || spoilt::p2(life, false)));
     }
     for life in LIVES {
         trials.push(trial(P19, &format!("p19 {}", life.name), move || spoilt::p19(life)));

@@ -15,7 +15,6 @@ use kubewright::cli::ui::Streams;
 use kubewright::clock::{Clock, CountingIds};
 use kubewright::cloud::Cloud;
 use kubewright::cloud::fake::{Delays, FakeCloud, Fault, Options};
-use kubewright::cluster::Marks;
 use kubewright::operation::{Env, OperationError};
 use kubewright::store::{Condition, Location, Object, ObjectError, Objects, Version};
 
@@ -48,7 +47,9 @@ pub fn weather(seed: u64) -> Options {
 pub struct Start {
     pub cloud: FakeCloud,
     pub stored: BTreeMap<String, Vec<u8>>,
-    pub marks: BTreeMap<String, Marks>,
+    pub nodes: Strict,
+    /// Processes that there were.
+    runs: u64,
 }
 
 impl Start {
@@ -56,7 +57,7 @@ impl Start {
     pub fn empty(seed: u64) -> Self {
         let cloud = FakeCloud::with("us-east-1", weather(seed));
         cloud.plant_zone(ZONE, false);
-        Self { cloud, stored: BTreeMap::new(), marks: BTreeMap::new() }
+        Self { cloud, stored: BTreeMap::new(), nodes: Strict::default(), runs: 0 }
     }
 }
 
@@ -89,10 +90,9 @@ pub struct Rig {
 
 impl Rig {
     pub async fn at(start: &Start) -> Self {
-        let world = World { cloud: start.cloud.fork(), ..World::new() };
+        let world = World { cloud: start.cloud.fork(), nodes: start.nodes.fork(), ..World::new() };
         world.restore(&start.stored).await;
-        world.nodes.marks.lock().unwrap().clone_from(&start.marks);
-        Self { world, without: Without::Nothing, runs: AtomicU64::new(0) }
+        Self { world, without: Without::Nothing, runs: AtomicU64::new(start.runs) }
     }
 
     /// Whose objects' names end so are gone from the store.
@@ -103,8 +103,12 @@ impl Rig {
     }
 
     pub async fn here(&self) -> Start {
-        let marks = self.world.nodes.marks.lock().unwrap().clone();
-        Start { cloud: self.world.cloud.fork(), stored: self.world.dump().await, marks }
+        Start {
+            cloud: self.world.cloud.fork(),
+            stored: self.world.dump().await,
+            nodes: self.world.nodes.fork(),
+            runs: self.runs.load(Ordering::Relaxed),
+        }
     }
 
     /// Runs a command through a new gate, as a new process with ids of its own.
@@ -122,6 +126,7 @@ impl Rig {
         let ended = tokio::select! {
             biased;
             () = gate.killed() => Ended::Killed,
+            () = process.cloud.hung() => Ended::Killed,
             done = limited => match done {
                 Err(_) => Ended::Hung,
                 Ok(Err(panic)) => Ended::Panicked(said(panic.as_ref())),
@@ -245,6 +250,7 @@ impl GatedObjects {
             Verdict::HangBefore => std::future::pending().await,
             Verdict::HangAfter => {
                 let _ = work.await;
+                self.gate.committed();
                 std::future::pending().await
             }
             Verdict::Pause => {
@@ -331,6 +337,7 @@ impl Nodes for GatedNodes {
             Verdict::HangBefore => std::future::pending().await,
             Verdict::HangAfter => {
                 let _ = self.inner.run(task, slot, fleet, events).await;
+                self.gate.committed();
                 std::future::pending().await
             }
             Verdict::Pause => {
@@ -349,15 +356,6 @@ impl Nodes for GatedNodes {
     }
 
     async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
-        if query != Query::Nodes {
-            return self.inner.ask(query, slot, fleet).await;
-        }
-        let items: Vec<_> = self.inner.marks.lock().unwrap().keys().map(|name| {
-            serde_json::json!({
-                "metadata": { "name": name },
-                "status": { "conditions": [{ "type": "Ready", "status": "True" }], "nodeInfo": { "kubeletVersion": "v1.34.2" } },
-            })
-        }).collect();
-        Ok(serde_json::json!({ "items": items }).to_string())
+        self.inner.ask(query, slot, fleet).await
     }
 }

@@ -33,10 +33,14 @@ async fn survives(life: Life, calm: &Calm, script: Script) -> Result<Vec<(Site, 
     Ok(hits)
 }
 
-pub async fn p2(life: Life) -> Tally {
+/// `every`: each call, otherwise the first of each place.
+pub async fn p2(life: Life, every: bool) -> Tally {
     let calm = Calm::of(life, 1).await;
     let mut tally = Tally::default();
     for (n, site) in calm.sites.iter().enumerate() {
+        if !every && calm.sites.iter().take(n).any(|earlier| earlier == site) {
+            continue;
+        }
         for trouble in TROUBLES.into_iter().filter(|trouble| trouble.can_happen_to(site)) {
             let point = format!("p2 {} {} {site} {trouble:?}", life.name, n + 1).to_lowercase();
             if !wanted(&point) {

@@ -164,7 +164,7 @@ impl FakeCloud {
     /// changes something.
     #[must_use]
     pub fn through(&self, gate: impl Fn(&str, bool) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self { gate: Some(Arc::new(gate)), pace: Arc::default(), ..self.clone() }
+        Self { gate: Some(Arc::new(gate)), pace: Arc::default(), hung: Arc::default(), ..self.clone() }
     }
 
     /// Calls that AWS's buckets refused, of all processes.
