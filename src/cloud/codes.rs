@@ -53,6 +53,7 @@ pub const CODES: &[(&str, ErrorClass)] = &[
     // No machines of that type there, now.
     ("InsufficientAddressCapacity", ErrorClass::Capacity),
     ("InsufficientCapacity", ErrorClass::Capacity),
+    ("InsufficientFreeAddressesInSubnet", ErrorClass::Capacity),
     ("InsufficientHostCapacity", ErrorClass::Capacity),
     ("InsufficientInstanceCapacity", ErrorClass::Capacity),
     // Not allowed.

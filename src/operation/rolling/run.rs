@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use crate::apply::{self, Event, Failure, NodeInputs, Outcome, World};
-use crate::cloud::ErrorClass;
+use crate::cloud::{CloudError, ErrorClass};
 use crate::operation::OperationError;
 use crate::recorded::State;
 use crate::rolling::{Blocked, Decision, LOOK, Machine, Stage, Step, View, Work, next_step};
@@ -86,12 +86,12 @@ pub(super) async fn roll(
         };
         tokio::select! {
             Some((step, ended)) = works.next(), if !works.is_empty() => {
-                let fenced = keep(&mut memory, &mut all, &step, ended);
-                if let Some(why) = fenced {
+                let stops = keep(&mut memory, &mut all, &step, ended);
+                if let Some(stop) = stops {
                     while let Some((step, ended)) = works.next().await {
                         keep(&mut memory, &mut all, &step, ended);
                     }
-                    return Ok((all, End::Blocked(Blocked { what: why, next: "kubewright lock status says who works on this cluster now".into() })));
+                    return Ok((all, End::Blocked(stop)));
                 }
             }
             () = world.clock.wait(Duration::from_secs(pause)) => {}
@@ -190,8 +190,8 @@ fn failed(plan: &crate::plan::Plan, why: String) -> Outcome {
     Outcome { failed: failed.into_iter().collect(), ..Outcome::default() }
 }
 
-/// Remembers how a step ended; gives why nothing more may be started, if that is so.
-fn keep(memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outcome, String>) -> Option<String> {
+/// Remembers how a step ended; gives what ends the roll, if it does.
+fn keep(memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outcome, String>) -> Option<Blocked> {
     let slot = step.slot.to_string();
     memory.works.remove(&slot);
     let failure = match ended {
@@ -209,13 +209,27 @@ fn keep(memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outco
         other => other.to_string(),
     };
     match (&step.work, &failure) {
-        (_, Failure::Record(why)) => return Some(why.clone()),
+        (_, Failure::Record(why)) => {
+            let next = "kubewright lock status says who works on this cluster now".into();
+            return Some(Blocked { what: why.clone(), next });
+        }
+        // Only where there is no room does the old machine go first: after any other refusal nothing may be taken away.
+        (Work::Create, failure) if !is_want_of_room(failure) => {
+            let what = format!("no machine can be made in {}: {why}", step.slot.group);
+            return Some(Blocked { what, next: "mend that, then run the same command again".into() });
+        }
         (Work::Create, _) => drop(memory.refused.insert(step.slot.group.clone(), why)),
         (work, _) => drop(memory.failed.insert(slot, (work.clone(), why))),
     }
     // The budgets of this very moment explain a drain that did not end.
     memory.asked = None;
     None
+}
+
+fn is_want_of_room(failure: &Failure) -> bool {
+    // A zone without capacity would not have it for the next machine either.
+    let full = |error: &CloudError| error.class == ErrorClass::Quota || error.code == "InsufficientFreeAddressesInSubnet";
+    matches!(failure, Failure::Cloud(error) if full(error))
 }
 
 fn is_passing(class: ErrorClass) -> bool {
