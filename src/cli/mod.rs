@@ -103,18 +103,19 @@ impl Parsed {
 }
 
 async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal> {
+    // Boxed: together they would be too much for the stack of a thread.
     match command {
-        Command::Create(args) => command::change::create(session, args).await,
-        Command::Update(args) => command::change::update(session, args).await,
-        Command::RollingUpdate(args) => command::rolling::run(session, args).await,
-        Command::Delete(args) => command::delete::run(session, args).await,
-        Command::Get(args) => command::get::run(session, args).await,
-        Command::Validate(args) => command::validate::run(session, args).await,
-        Command::Status(args) => command::status::run(session, args).await,
-        Command::Export(command) => command::export::run(session, command).await,
-        Command::Render(args) => command::render::run(session, args).await,
-        Command::Recover(args) => command::recover::run(session, args).await,
-        Command::Lock(command) => command::lock::run(session, command).await,
+        Command::Create(args) => Box::pin(command::change::create(session, args)).await,
+        Command::Update(args) => Box::pin(command::change::update(session, args)).await,
+        Command::RollingUpdate(args) => Box::pin(command::rolling::run(session, args)).await,
+        Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
+        Command::Get(args) => Box::pin(command::get::run(session, args)).await,
+        Command::Validate(args) => Box::pin(command::validate::run(session, args)).await,
+        Command::Status(args) => Box::pin(command::status::run(session, args)).await,
+        Command::Export(command) => Box::pin(command::export::run(session, command)).await,
+        Command::Render(args) => Box::pin(command::render::run(session, args)).await,
+        Command::Recover(args) => Box::pin(command::recover::run(session, args)).await,
+        Command::Lock(command) => Box::pin(command::lock::run(session, command)).await,
         Command::Schema { of } => command::version::schema(session, of),
         Command::Completion { shell } => command::version::completion(session, shell),
         Command::Version => command::version::version(session),

@@ -169,7 +169,7 @@ pub async fn apply_delete(
 ) -> Result<DeleteReport, OperationError> {
     let before = open(env, name, purge).await?;
     let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = locked(env, name, purge, events, stop, on_plan, &lock).await;
+    let result = Box::pin(locked(env, name, purge, events, stop, on_plan, &lock)).await;
     let released = lock.release().await;
     let report = result?;
     released?;

@@ -290,7 +290,7 @@ pub async fn apply_update(
     let before = open(env, request).await?;
     saved::refuse_early(&before, request)?;
     let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = locked(env, request, events, stop, on_plan, &lock).await;
+    let result = Box::pin(locked(env, request, events, stop, on_plan, &lock)).await;
     let released = lock.release().await;
     let report = result?;
     released?;

@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::cluster::{Cluster, Done};
 
-const RUNS: usize = 4;
+const RUNS: usize = 8;
 
 /// The same change by several runs at once: one applies it, the others say who does. Gives the one that did.
 pub fn one_applies(cluster: &Cluster<'_>, words: &[&str]) -> Done {

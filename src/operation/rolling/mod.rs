@@ -206,7 +206,7 @@ pub async fn apply_roll(
     let before = open(env, &of(request)).await?;
     check(&before.cluster, request)?;
     let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = locked(env, request, events, stop, &lock).await;
+    let result = Box::pin(locked(env, request, events, stop, &lock)).await;
     let released = lock.release().await;
     let report = result?;
     released?;
