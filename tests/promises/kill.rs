@@ -55,7 +55,7 @@ async fn killed(life: Life, start: &Start, calm: &Calm, call: usize, at: At) -> 
 }
 
 fn name(promise: &str, life: Life, call: usize, site: &Site, at: At) -> String {
-    format!("{promise} {} {call} {site} {at:?}", life.name).to_lowercase().replace(' ', " ")
+    format!("{promise} {} {call} {site} {at:?}", life.name).to_lowercase()
 }
 
 pub async fn p1(life: Life) -> Tally {

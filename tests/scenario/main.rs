@@ -4,6 +4,7 @@ mod account;
 mod by_hand;
 mod cases;
 mod codes;
+mod damage;
 mod drift;
 mod edits;
 mod faults;
