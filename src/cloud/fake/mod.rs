@@ -138,7 +138,11 @@ impl FakeCloud {
 
     /// Looks at the account, or edits it by hand (drift, foreign objects), without a call.
     pub fn edit<T>(&self, edit: impl FnOnce(&mut World) -> T) -> T {
-        edit(Arc::make_mut(&mut self.lock().world))
+        let mut inner = self.lock();
+        let time = inner.begun.elapsed();
+        let world = Arc::make_mut(&mut inner.world);
+        world.time = world.time.max(time);
+        edit(world)
     }
 
     pub fn set_options(&self, set: impl FnOnce(&mut Options)) {
