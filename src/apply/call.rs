@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::apply::event::{Event, Failure};
+use crate::apply::observe::SETTLE;
 use crate::apply::world::World;
 use crate::cloud::{CloudError, ErrorClass, Scope};
 use crate::desired::tags;
@@ -15,9 +16,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long a passing failure is put up with.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// How long a new object may be unknown to the next call.
-const SETTLE: Duration = Duration::from_secs(60);
-
 /// Which way a change goes, as far as failures are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nature {
@@ -127,8 +125,8 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
                 }
                 waited < PATIENCE
             }
-            // A new group that is not known everywhere yet would keep the rules that AWS puts into it.
-            (ErrorClass::NotFound, Nature::Delete) if names_young(change, &error) && waited < SETTLE => true,
+            // Of an object that is not known everywhere yet it does not mean that it is gone: it would stay, and nobody would know.
+            (ErrorClass::NotFound, Nature::Delete) if waited < SETTLE && names_young(world, change, &error) => true,
             (ErrorClass::NotFound, Nature::Delete) => return Ok(Changed::default()),
             // Of an object that this run has just made, or that a listing has just shown: not visible everywhere yet.
             (ErrorClass::NotFound, _) => waited < SETTLE,
@@ -151,9 +149,26 @@ pub async fn make(world: &World, action: &str, change: &Change, resumed: bool) -
     }
 }
 
-/// Whether it is the group that is not found, rather than the rule that is to go.
-fn names_young(change: &Change, error: &CloudError) -> bool {
-    matches!(change, Change::RevokeRules { .. }) && error.code.starts_with("InvalidGroup")
+/// Whether "not found" may mean that an object was made a moment ago.
+fn names_young(world: &World, change: &Change, error: &CloudError) -> bool {
+    match change {
+        // The group is not found, rather than the rule that is to go.
+        Change::RevokeRules { .. } => error.code.starts_with("InvalidGroup"),
+        // The tie is not found, not the object.
+        Change::DetachInternetGateway { .. } | Change::DisassociateRouteTable { .. } | Change::DeleteKeyPair { .. } => false,
+        _ => {
+            let mut change = change.clone();
+            change.refs_mut().first().and_then(|reference| reference.known()).is_some_and(|id| is_young(world, id))
+        }
+    }
+}
+
+/// Whether AWS may not know an object everywhere yet (EC2 developer guide, "Eventual consistency"). Of one that is not recorded nobody
+/// knows when it was made.
+pub fn is_young(world: &World, id: &str) -> bool {
+    let state = world.record.state();
+    let created = state.resources.values().find(|record| record.id == id).and_then(|record| record.created.parse().ok());
+    created.is_none_or(|created| elapsed(created, world.clock.now()) < SETTLE)
 }
 
 pub fn elapsed(from: Timestamp, to: Timestamp) -> Duration {

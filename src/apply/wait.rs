@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
-use crate::apply::call::elapsed;
+use crate::apply::call::{elapsed, is_young};
 use crate::apply::event::{Event, Failure};
+use crate::apply::observe::SETTLE;
 use crate::apply::world::World;
 use crate::bootstrap::NodeEvent;
 use crate::cloud::{CloudError, ErrorClass, Scope};
@@ -59,6 +60,8 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
     loop {
         let since = world.clock.now();
         let what = match look(world, watch, since, until, id).await {
+            Ok(Looked::Gone) if elapsed(begun, since) >= SETTLE || !is_young(world, id) => return Ok(None),
+            Ok(Looked::Gone) => "not listed".into(),
             Ok(Looked::Done(instance)) => return Ok(instance.map(|instance| *instance)),
             Ok(Looked::NotYet(what)) => what,
             Ok(Looked::Never(why)) => return Err(Failure::Timeout(why)),
@@ -87,6 +90,8 @@ pub async fn turn<'a>(world: &World, places: &'a Semaphore, slot: &str) -> Resul
 
 enum Looked {
     Done(Option<Box<Instance>>),
+    /// Not in the listing: ended long ago, or made a moment ago.
+    Gone,
     NotYet(String),
     Never(String),
 }
@@ -102,7 +107,8 @@ async fn look(world: &World, watch: &Watch, since: jiff::Timestamp, until: Until
                     Looked::Never(format!("{id} is {state}: AWS ended it while it started (see its state reason in the console)"))
                 }
                 // Terminated instances leave the listing after about an hour.
-                (Until::InstanceTerminated, Some("terminated") | None) => Looked::Done(None),
+                (Until::InstanceTerminated, Some("terminated")) => Looked::Done(None),
+                (Until::InstanceTerminated, None) => Looked::Gone,
                 (_, state) => Looked::NotYet(format!("{id} is {}", state.unwrap_or("not listed yet"))),
             }
         }
@@ -110,7 +116,8 @@ async fn look(world: &World, watch: &Watch, since: jiff::Timestamp, until: Until
             let listing = watch.gateways(world, since).await?;
             let state = listing.iter().find(|gateway| gateway.id == id).map(|gateway| gateway.state.as_str());
             match (until, state) {
-                (Until::NatAvailable, Some("available")) | (Until::NatDeleted, Some("deleted") | None) => Looked::Done(None),
+                (Until::NatAvailable, Some("available")) | (Until::NatDeleted, Some("deleted")) => Looked::Done(None),
+                (Until::NatDeleted, None) => Looked::Gone,
                 (Until::NatAvailable, Some("failed")) => Looked::Never(format!("{id} failed to start")),
                 (_, state) => Looked::NotYet(format!("{id} is {}", state.unwrap_or("not listed yet"))),
             }

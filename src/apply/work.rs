@@ -294,13 +294,14 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
 
 async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
     let world = &shared.world;
-    if matches!(task, NodeTask::Cordon | NodeTask::Evict) {
-        // First of all: a cordon that nobody has written down would be taken for somebody else's.
+    if matches!(task, NodeTask::Cordon | NodeTask::Evict | NodeTask::Drain) {
+        // First of all: a cordon that nobody has written down would be taken for somebody else's, and a machine whose Node is gone for
+        // one that has joined.
         let slot = slot.to_owned();
-        let edit = move |state: &mut State| {
-            if let Some(node) = state.nodes.get_mut(&slot) {
-                node.cordoned = true;
-            }
+        let edit = move |state: &mut State| match state.nodes.get_mut(&slot) {
+            Some(node) if task == NodeTask::Drain => node.phase = NodePhase::Leaving,
+            Some(node) => node.cordoned = true,
+            None => {}
         };
         world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
     }
@@ -339,7 +340,8 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
         NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Uncordon => {
             Some(NodePhase::Joined)
         }
-        NodeTask::Drain | NodeTask::Evict => Some(NodePhase::Drained),
+        NodeTask::Evict => Some(NodePhase::Drained),
+        NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
         NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(()),
     };

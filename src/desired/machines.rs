@@ -43,11 +43,12 @@ impl std::fmt::Display for Slot {
 /// are. So a higher count, or one more zone, never moves a machine that lives.
 ///
 /// `taken` may hold slots of zones that the group no longer has; they are left out. Where more are taken than wanted, the
-/// fullest zone gives up its highest number first.
-pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
+/// fullest zone gives up its highest number first. `closed` slots are given to nobody.
+pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>, closed: &BTreeSet<Slot>) -> BTreeSet<Slot> {
     let mut by_zone: BTreeMap<&str, BTreeSet<u32>> = group.zones.iter().map(|zone| (zone.as_str(), BTreeSet::new())).collect();
     let first = Slot { group: group.name.clone(), zone: String::new(), n: 0 };
-    for slot in taken.range(first..).take_while(|slot| slot.group == group.name) {
+    let open = taken.range(first..).take_while(|slot| slot.group == group.name).filter(|slot| !closed.contains(slot));
+    for slot in open {
         if let Some(numbers) = by_zone.get_mut(slot.zone.as_str()) {
             numbers.insert(slot.n);
         }
@@ -66,7 +67,8 @@ pub fn slots(group: &InstanceGroup, taken: &BTreeSet<Slot>) -> BTreeSet<Slot> {
                 break;
             };
             let next = filled.entry(zone).or_insert(1);
-            while !numbers.insert(*next) {
+            let is_closed = |n: u32| closed.contains(&Slot { group: group.name.clone(), zone: (*zone).to_owned(), n });
+            while is_closed(*next) || !numbers.insert(*next) {
                 *next += 1;
             }
         } else {
@@ -133,8 +135,13 @@ pub fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Machines of all groups. `taken` are the slots that exist; `user_data` is by group.
-pub fn machines(cluster: &Cluster, taken: &BTreeSet<Slot>, user_data: &BTreeMap<String, String>) -> Vec<Machine> {
+/// Machines of all groups. `taken` are the slots that exist, `closed` those that nobody gets; `user_data` is by group.
+pub fn machines(
+    cluster: &Cluster,
+    taken: &BTreeSet<Slot>,
+    closed: &BTreeSet<Slot>,
+    user_data: &BTreeMap<String, String>,
+) -> Vec<Machine> {
     let public_topology = cluster.network.topology == Topology::Public;
     // Without the comment, which is nothing to a machine.
     let key = digest(&cluster.ssh.public_key.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
@@ -147,7 +154,7 @@ pub fn machines(cluster: &Cluster, taken: &BTreeSet<Slot>, user_data: &BTreeMap<
             let text = user_data.get(&group.name).map_or("", String::as_str);
             let user_data = digests.entry(text).or_insert_with(|| digest(text));
             let made_from = Arc::new(MadeFrom::of(group, &key, user_data));
-            slots(group, taken).into_iter().map(move |slot| (group, slot, Arc::clone(&made_from)))
+            slots(group, taken, closed).into_iter().map(move |slot| (group, slot, Arc::clone(&made_from)))
         })
         .map(|(group, slot, made_from)| {
             let bastion = group.role == Role::Bastion;
@@ -191,8 +198,8 @@ mod tests {
 
     #[test]
     fn a_new_zone_takes_the_next_machines_and_moves_none() {
-        let before = slots(&group(3, &ZONES[..2]), &BTreeSet::new());
-        let after = slots(&group(4, &ZONES), &before);
+        let before = slots(&group(3, &ZONES[..2]), &BTreeSet::new(), &BTreeSet::new());
+        let after = slots(&group(4, &ZONES), &before, &BTreeSet::new());
         assert!(after.is_superset(&before), "{after:?}");
         assert!(after.iter().any(|slot| slot.zone == "us-east-1c"));
     }
@@ -202,9 +209,9 @@ mod tests {
         fn slots_are_as_many_as_wanted_even_over_zones_and_keep_what_lives(
             first in 0u32..40, second in 0u32..40, zones_before in 1usize..=3, zones_after in 1usize..=3,
         ) {
-            let before = slots(&group(first, &ZONES[..zones_before]), &BTreeSet::new());
+            let before = slots(&group(first, &ZONES[..zones_before]), &BTreeSet::new(), &BTreeSet::new());
             prop_assert_eq!(before.len(), first as usize);
-            let after = slots(&group(second, &ZONES[..zones_after]), &before);
+            let after = slots(&group(second, &ZONES[..zones_after]), &before, &BTreeSet::new());
             prop_assert_eq!(after.len(), second as usize);
             let kept = before.iter().filter(|slot| ZONES[..zones_after].contains(&slot.zone.as_str())).count();
             let both = before.intersection(&after).count();

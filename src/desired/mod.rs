@@ -27,12 +27,17 @@ pub struct Desired {
     pub names: dns::Names,
 }
 
-/// `taken` are the slots that exist, `user_data` is by group.
-pub fn desired(cluster: &Cluster, taken: &BTreeSet<Slot>, user_data: &BTreeMap<String, String>) -> Desired {
+/// `taken` are the slots that exist, `closed` those whose machines are about to end and which nobody gets; `user_data` is by group.
+pub fn desired(
+    cluster: &Cluster,
+    taken: &BTreeSet<Slot>,
+    closed: &BTreeSet<Slot>,
+    user_data: &BTreeMap<String, String>,
+) -> Desired {
     Desired {
         network: network::network(cluster),
         security_groups: firewall::security_groups(cluster),
-        machines: machines::machines(cluster, taken, user_data),
+        machines: machines::machines(cluster, taken, closed, user_data),
         names: dns::names(cluster),
     }
 }

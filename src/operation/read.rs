@@ -126,6 +126,7 @@ pub async fn instances(env: &Env, name: Option<&str>) -> Result<Vec<InstanceRow>
                     (_, Some(NodePhase::Prepared)) => "prepared",
                     (_, Some(NodePhase::Joined)) => "joined",
                     (_, Some(NodePhase::Drained)) => "drained",
+                    (_, Some(NodePhase::Leaving)) => "leaving",
                 }
                 .into(),
                 slot,

@@ -32,9 +32,9 @@ pub async fn render_files(
 
 /// Machines of a spec: as they are recorded, the others with named holes.
 fn machines_of(cluster: &Cluster, state: Option<&State>) -> Vec<Machine> {
-    let taken = BTreeSet::new();
+    let none = BTreeSet::new();
     let recorded = |slot: &str| state.and_then(|state| state.resources.get(&ResourceId::Instance(slot.to_owned())));
-    desired::machines::machines(cluster, &taken, &BTreeMap::new())
+    desired::machines::machines(cluster, &none, &none, &BTreeMap::new())
         .into_iter()
         .filter(|machine| machine.role != Role::Bastion)
         .map(|machine| {

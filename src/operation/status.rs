@@ -138,6 +138,7 @@ fn machines(state: &State) -> Vec<GroupPhases> {
                     NodePhase::Prepared => "prepared",
                     NodePhase::Joined => "joined",
                     NodePhase::Drained => "drained",
+                    NodePhase::Leaving => "leaving",
                 };
                 *phases.entry(phase).or_default() += 1;
             }

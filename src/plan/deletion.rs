@@ -172,7 +172,7 @@ pub fn surplus(planner: &mut Planner<'_>) {
                         .recorded
                         .nodes
                         .get(slot)
-                        .is_some_and(|node| node.instance == id && node.phase == NodePhase::Joined);
+                        .is_some_and(|node| node.instance == id && node.phase >= NodePhase::Joined);
                     if joined {
                         drains.insert(slot.clone(), reason(planner, slot));
                     }

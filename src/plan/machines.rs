@@ -10,7 +10,20 @@ use crate::plan::drift::{BY_HAND, Drift};
 use crate::plan::found::Found;
 use crate::plan::planner::{Planner, await_id, create, create_id, update};
 use crate::plan::{Change, Ref, RunInstance, firewall, images};
-use crate::recorded::NodePhase;
+use crate::recorded::{NodePhase, State};
+
+/// Slots of machines that are about to end: their Nodes are gone, or may be, so that nothing but a new machine replaces them.
+pub fn closed_slots(found: &Found<'_>, recorded: &State) -> BTreeSet<Slot> {
+    let leaves = |resource: &ResourceId, instance: &Instance| {
+        let ResourceId::Instance(slot) = resource else { return false };
+        recorded.nodes.get(slot).is_some_and(|node| node.phase == NodePhase::Leaving && node.instance == instance.id)
+    };
+    let first = found.instances.iter().filter_map(|(resource, twins)| Some((resource, *twins.first()?)));
+    first
+        .filter(|(resource, instance)| leaves(resource, instance))
+        .filter_map(|(resource, instance)| slot_of(resource, instance))
+        .collect()
+}
 
 /// Slots of live instances.
 pub fn taken_slots(found: &Found<'_>) -> BTreeSet<Slot> {

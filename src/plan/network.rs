@@ -39,7 +39,10 @@ pub fn vpc(planner: &mut Planner<'_>) {
         let (vpc, attribute) = (vpc.clone(), name.to_owned());
         Call::Change(Change::ModifyVpcAttribute { vpc, attribute, value: true })
     };
-    let attributes = [attribute("enableDnsSupport"), attribute("enableDnsHostnames"), Call::Complete];
+    // Complete only once its default group is empty: of a new VPC that group may be listed late, and then nothing but this says that it is
+    // still open.
+    let rest =
+        [attribute("enableDnsSupport"), attribute("enableDnsHostnames"), Call::EmptyDefaultGroup(vpc.clone()), Call::Complete];
     if planner.exists(&resource) {
         let complete = planner
             .input
@@ -48,7 +51,8 @@ pub fn vpc(planner: &mut Planner<'_>) {
             .get(&resource)
             .is_some_and(|record| record.complete && Some(record.id.as_str()) == vpc.known());
         if !complete {
-            planner.add(update("attributes", resource, attributes.to_vec(), "its creation was interrupted".into()));
+            planner.add(update("attributes", resource, rest.to_vec(), "its creation was interrupted".into()));
+            return;
         }
         let groups = &planner.input.observed.security_groups;
         let default = groups.iter().find(|group| Some(group.vpc.as_str()) == vpc.known() && group.name == "default");
@@ -56,7 +60,7 @@ pub fn vpc(planner: &mut Planner<'_>) {
             let resource = ResourceId::DefaultSecurityGroup;
             let calls = vec![Call::EmptyDefaultGroup(vpc)];
             let mut action = update("empty", resource.clone(), calls, "the VPC's default group has rules".into());
-            if complete && planner.was_finished(&ResourceId::Vpc) {
+            if planner.was_finished(&ResourceId::Vpc) {
                 let rules = group.rules.iter().map(|rule| {
                     let words = firewall::words(rule).split_whitespace().collect::<Vec<_>>().join(" ");
                     Drift::new(&resource, &group.id, words, "there", "not there")
@@ -69,8 +73,7 @@ pub fn vpc(planner: &mut Planner<'_>) {
         return;
     }
     let mut calls = vec![Call::Change(Change::CreateVpc { cidr: planner.desired.network.cidr, tags: vpc_tags(planner) })];
-    calls.extend(attributes);
-    calls.push(Call::EmptyDefaultGroup(vpc));
+    calls.extend(rest);
     let mut action = create(resource, calls, vec![]);
     action.details = vec![format!("cidr {}", planner.desired.network.cidr)];
     planner.add(action);

@@ -37,7 +37,8 @@ pub fn plan_with(input: Input<'_>, slots: &BTreeSet<Slot>) -> Plan {
     let found = Found::new(input.observed, input.uid, input.recorded);
     let mut taken = machines::taken_slots(&found);
     taken.extend(slots.iter().cloned());
-    let desired = desired(input.cluster, &taken, input.user_data);
+    let closed = machines::closed_slots(&found, input.recorded);
+    let desired = desired(input.cluster, &taken, &closed, input.user_data);
     let groups: BTreeMap<&str, &InstanceGroup> = input.cluster.groups.iter().map(|group| (group.name.as_str(), group)).collect();
     let mut planner = Planner {
         machines: desired.machines.iter().map(|machine| (machine.name.as_str(), machine)).collect(),

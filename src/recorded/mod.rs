@@ -143,8 +143,10 @@ pub enum NodePhase {
     Prepared,
     /// Registered with the API server and Ready (or as ready as `cni = "none"` allows).
     Joined,
-    /// Cordoned and drained, about to be terminated.
+    /// Cordoned and drained by a roll; its Node is there and can be taken back.
     Drained,
+    /// Its Node is being deleted, or is: recorded before that begins. The machine ends, whatever the spec says by then.
+    Leaving,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -99,7 +99,10 @@ fn main() -> ExitCode {
         trials.push(trial(P10, &format!("p10 {name}"), move || seeds::p10(life, 10)));
     }
     for seed in 0..2 {
-        trials.push(Trial::test(format!("p11 {seed}"), move || model::p11(seed, 24, 9).end(P11)));
+        trials.push(Trial::test(format!("p11 {seed}"), move || model::p11(seed, 300, 9).end(P11)));
+    }
+    for (name, before, change, then) in model::TURNS {
+        trials.push(Trial::test(format!("p11 {name}"), move || model::turned(name, before, change, then).end(P11)));
     }
     for (off, lives) in weak::EACH {
         let name = format!("without {off:?}");

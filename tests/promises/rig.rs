@@ -170,7 +170,8 @@ impl Rig {
     }
 }
 
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic says.
+pub fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_else(|| "something".into())
 }

@@ -93,16 +93,19 @@ fn is_time(word: &str) -> bool {
 }
 
 /// The first part of an output that a real one lacks. Parts follow each other; a dated line may stand anywhere, as what is done
-/// at once ends in any order.
+/// at once ends in any order, and so may a line that begins with an id, by which kubectl sorts.
 pub fn missing(parts: &[String], real: &str) -> Option<String> {
-    let is_dated = |line: &&str| line.split_whitespace().next().is_some_and(is_time);
-    let (dated, plain): (Vec<&str>, Vec<&str>) = real.lines().partition(is_dated);
-    let dated: Vec<Vec<String>> = dated.iter().map(|line| words(line)).collect();
+    let is_loose = |line: &&str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        is_time(first) || placeholder(first, "") == Some("ID")
+    };
+    let (loose, plain): (Vec<&str>, Vec<&str>) = real.lines().partition(is_loose);
+    let loose: Vec<Vec<String>> = loose.iter().map(|line| words(line)).collect();
     let plain = words(&plain.join("\n"));
     let mut from = 0;
     for part in parts {
-        let (lines, text): (Vec<&str>, Vec<&str>) = part.lines().partition(is_dated);
-        if let Some(line) = lines.iter().find(|line| !dated.contains(&words(line))) {
+        let (lines, text): (Vec<&str>, Vec<&str>) = part.lines().partition(is_loose);
+        if let Some(line) = lines.iter().find(|line| !loose.contains(&words(line))) {
             return Some((*line).to_owned());
         }
         let wanted = words(&text.join("\n"));
@@ -137,5 +140,8 @@ pub fn check() {
     let part = |text: &str| text.to_owned();
     assert_eq!(missing(&[part("head"), part("tail"), part("2026-01-01T00:00:00Z created VPC vpc-00000000 1 s")], real), None);
     assert_eq!(missing(&[part("tail"), part("head")], real), Some("head".into()), "the order counts");
+    let nodes = ["i-00000000000000001 Ready node 3s", "i-00000000000000002 Ready control-plane 4s"];
+    assert_eq!(missing(&[part(nodes[1]), part(nodes[0])], &nodes.join("\n")), None, "but not of ids");
+    assert_eq!(missing(&[part(nodes[1])], nodes[0]), Some(nodes[1].into()));
     assert_eq!(missing(&[part("plan 2")], real), Some("plan 2".into()));
 }

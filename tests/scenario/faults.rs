@@ -252,3 +252,28 @@ async fn a_region_that_lists_late_makes_nothing_twice() {
         assert_eq!(late.stage(stage).await, calm.stage(stage).await, "{stage}");
     }
 }
+
+/// A count is lowered, the run dies once the Node is gone, and the count is raised again before anything else is done: the machine is no
+/// part of the cluster any more, so another takes its place.
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_drain_had_begun_is_replaced_when_it_is_wanted_again() {
+    let two = edit(SMALL, "count = 1\nmachine_type = \"t3.large\"", "count = 2\nmachine_type = \"t3.large\"");
+    let world = World::of(&two).await;
+    let before = world.instance("nodes-us-east-1a-2");
+    world.cloud.fail(When::Action("TerminateInstances".into(), 1), Fault::HangBefore);
+    let fewer = world.spec(SMALL);
+    let lower = ["update", "-f", &fewer, "--yes"];
+    tokio::select! {
+        ran = world.run(&lower) => panic!("it ended by itself\n{ran}"),
+        () = world.cloud.hung() => {}
+    }
+    world.cloud.clear_faults();
+    let _ = world.run(&["get", "instances", "-o", "wide"]).await.expect(0).says(&["leaving"]);
+    let more = world.spec(&two);
+    let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
+    let _ = world.run(&["update", "-f", &more, "--yes"]).await.expect(0);
+    let joined = world.state().nodes.into_values().filter(|node| node.phase == kubewright::recorded::NodePhase::Joined);
+    let joined: Vec<String> = joined.map(|node| node.instance).collect();
+    assert!(joined.len() == 3 && !joined.contains(&before), "{before} {joined:?}");
+    let _ = world.settled().await;
+}

@@ -276,6 +276,6 @@ fn slots(cluster: &Cluster, observed: &Observed, state: &State) -> BTreeMap<Stri
     let found = Found::new(observed, &state.uid, state);
     let there: BTreeSet<Slot> =
         found.instances.iter().filter_map(|(resource, twins)| slot_of(resource, twins.first()?)).collect();
-    let wanted = desired(cluster, &there, &BTreeMap::new()).machines.into_iter().map(|machine| machine.slot);
+    let wanted = desired(cluster, &there, &BTreeSet::new(), &BTreeMap::new()).machines.into_iter().map(|machine| machine.slot);
     there.iter().cloned().chain(wanted).map(|slot| (slot.to_string(), slot)).collect()
 }

@@ -163,7 +163,7 @@ fn machine(
     };
     // A Node that is deleted already has nobody to evict.
     let deleted = matches!(its_node, Some(None));
-    let drained = node.is_some_and(|node| node.phase == NodePhase::Drained) && (cordon != Cordon::No || deleted);
+    let drained = node.is_some_and(|node| node.phase >= NodePhase::Drained) && (cordon != Cordon::No || deleted);
     let withdrawn = node.and_then(|node| node.withdrawn.as_ref()).and_then(|at| at.parse::<Timestamp>().ok()).map(seconds);
     let private = live.and_then(|live| live.private_address.as_ref());
     // Both names: a new machine may have the private address of one that is gone.
