@@ -22,6 +22,7 @@ pub mod clock;
 pub mod cloud;
 pub mod cluster;
 pub mod desired;
+pub mod digest;
 pub mod observed;
 pub mod operation;
 pub mod plan;

@@ -212,14 +212,10 @@ fn sum_of(path: &Path) -> io::Result<String> {
     let mut chunk = vec![0; 1 << 17];
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(hex(hash.finish().as_ref())),
+            0 => return Ok(crate::digest::hex(hash.finish())),
             length => hash.update(chunk.get(..length).unwrap_or_default()),
         }
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Packs in a thread, so that nothing larger than a pipe is ever in memory. It ends when the reader does.

@@ -9,12 +9,11 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::pem::parse_x509_pem;
 
 use super::Pki;
-use super::bundle::hex;
+use crate::digest::sha256;
 use crate::secret::Secret;
 
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -115,7 +114,7 @@ impl Pki {
 
 /// `sha256:...` of a CA's public key (SubjectPublicKeyInfo), as kubeadm's `caCertHashes` wants it.
 pub fn ca_cert_hash(ca_cert: &str) -> Result<String, String> {
-    public_key(ca_cert).map(|key| format!("sha256:{}", hex(&Sha256::digest(key))))
+    public_key(ca_cert).map(|key| format!("sha256:{}", sha256(key)))
 }
 
 /// A kubeconfig for administrators: `name` is the context (the cluster's name), `api_url` is `https://api.<name>:6443`.

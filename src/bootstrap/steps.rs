@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::bundle::{Bundle, hex};
+use super::bundle::Bundle;
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::template::render;
 use super::{Machine, NodeTask, Pki, cni, pki};
 use crate::cluster::policy::REPOSITORY_KEY;
 use crate::cluster::{Cluster, Cni, Packages, Role, policy};
+use crate::digest::sha256;
 use crate::secret::Secret;
 
 /// One idempotent thing done on one node.
@@ -218,7 +218,7 @@ impl List {
 }
 
 fn digest(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes())).chars().take(24).collect()
+    sha256(text).chars().take(24).collect()
 }
 
 fn body(name: &str, values: Value) -> Result<String, String> {

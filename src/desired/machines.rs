@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::cluster::{Cluster, Cni, InstanceGroup, NodeSettings, Role, SshAddress, Topology};
 use crate::desired::{Audience, ResourceId};
+use crate::digest::sha256;
 
 /// A machine that the cluster calls for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +131,7 @@ fn settings(settings: &NodeSettings) -> String {
 
 /// First 12 hexadecimal digits of SHA-256: a name for a text, not a protection of it.
 pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    sha256(text).chars().take(12).collect()
 }
 
 /// Machines of all groups. `taken` are the slots that exist, `closed` those that nobody gets; `user_data` is by group.

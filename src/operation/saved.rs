@@ -43,7 +43,8 @@ impl SavedPlan {
 
 /// What a plan of this request stands on, but for the account's objects.
 pub(super) fn basis(opened: &Opened, request: &UpdateRequest) -> Basis {
-    let spec = |spec: &crate::operation::SpecFile| SpecBasis { file: spec.file.clone(), sha256: document::digest(&spec.bytes) };
+    let spec =
+        |spec: &crate::operation::SpecFile| SpecBasis { file: spec.file.clone(), sha256: crate::digest::sha256(&spec.bytes) };
     Basis {
         spec: request.spec.as_ref().map(spec),
         cluster: document::of_cluster(&opened.cluster),

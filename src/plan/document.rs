@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::cluster::Cluster;
 use crate::desired::tags;
+use crate::digest::sha256;
 use crate::observed::{Observed, RecordSet, SecurityGroup};
 use crate::plan::deletion::owned_names;
 use crate::plan::found::Tagged;
@@ -101,7 +101,7 @@ impl Document {
         let blank = Self { checksum: NO_CHECKSUM.into(), ..self.clone() };
         let mut text = serde_json::to_string_pretty(&blank)?;
         text.push('\n');
-        let checksum = digest(&text);
+        let checksum = sha256(&text);
         Ok(text.replacen(&format!("{CHECKSUM}{NO_CHECKSUM}"), &format!("{CHECKSUM}{checksum}"), 1))
     }
 
@@ -126,7 +126,7 @@ impl Document {
         let text = std::str::from_utf8(bytes).map_err(|error| NoPlan::NotJson(error.to_string()))?;
         let (head, rest) = text.split_once(CHECKSUM).ok_or(NoPlan::Checksum)?;
         let (checksum, tail) = rest.split_at_checked(NO_CHECKSUM.len()).ok_or(NoPlan::Checksum)?;
-        if checksum != digest([head, CHECKSUM, NO_CHECKSUM, tail].concat()) {
+        if checksum != sha256([head, CHECKSUM, NO_CHECKSUM, tail].concat()) {
             return Err(NoPlan::Checksum);
         }
         let document: Self = serde_json::from_str(text).map_err(|error| NoPlan::Shape(error.to_string()))?;
@@ -240,14 +240,9 @@ pub fn schema() -> Value {
     schema
 }
 
-/// SHA-256 in hexadecimal digits.
-pub fn digest(text: impl AsRef<[u8]>) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A name for what a spec means.
 pub fn of_cluster(cluster: &Cluster) -> String {
-    digest(serde_json::to_string(cluster).unwrap_or_default())
+    sha256(serde_json::to_string(cluster).unwrap_or_default())
 }
 
 /// What the account holds of the cluster, object by object. Objects on their way out, and those of others, do not count.
@@ -295,7 +290,7 @@ fn each<'a, T: Tagged + Serialize + 'a>(
 
 fn short(object: &impl Serialize) -> String {
     let value = sorted(serde_json::to_value(object).unwrap_or_default());
-    digest(value.to_string()).get(..16).unwrap_or_default().to_owned()
+    sha256(value.to_string()).get(..16).unwrap_or_default().to_owned()
 }
 
 /// Listings promise no order of what is inside of an object.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
 use crate::recorded::State;
 
 /// Newest format that this build reads, and the one it writes.
@@ -94,7 +95,7 @@ impl Document {
         bytes.push(b'\n');
         let end = HEAD.len() + NO_CHECKSUM.len();
         if let (Some(tail), true) = (bytes.get(end..), bytes.starts_with(HEAD)) {
-            let checksum = hex(&digest(tail));
+            let checksum = checksum_of(tail);
             bytes.splice(HEAD.len()..end, checksum.bytes());
         }
         Ok(bytes)
@@ -107,7 +108,7 @@ impl Document {
             return Err(Unreadable::NotJson("it ends in the middle".into()));
         }
         let (checksum, tail) = rest.split_at_checked(NO_CHECKSUM.len()).ok_or(Unreadable::Checksum)?;
-        if checksum != hex(&digest(tail)).as_bytes() {
+        if checksum != checksum_of(tail).as_bytes() {
             return Err(Unreadable::Checksum);
         }
         let document: Self = serde_json::from_slice(bytes).map_err(|error| Unreadable::Shape(error.to_string()))?;
@@ -131,10 +132,6 @@ impl Document {
 }
 
 /// Of a document whose text behind the checksum is `tail`, with zeros in its place.
-fn digest(tail: &[u8]) -> impl AsRef<[u8]> {
-    Sha256::new().chain_update(HEAD).chain_update(NO_CHECKSUM).chain_update(tail).finalize()
-}
-
-fn hex(bytes: &impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+fn checksum_of(tail: &[u8]) -> String {
+    hex(Sha256::new().chain_update(HEAD).chain_update(NO_CHECKSUM).chain_update(tail).finalize())
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::key::{check_key, folder_of, is_part};
@@ -177,7 +176,7 @@ where
 }
 
 fn version_of(bytes: &[u8]) -> Version {
-    Version(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Version(crate::digest::sha256(bytes))
 }
 
 fn read(path: &Path) -> io::Result<Option<Object>> {

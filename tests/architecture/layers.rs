@@ -7,9 +7,9 @@ use crate::none;
 const PURE: &[(&str, &[&str])] = &[
     ("cluster", &[]),
     ("spec", &["cluster", "desired"]),
-    ("desired", &["cluster"]),
+    ("desired", &["cluster", "digest"]),
     ("observed", &["desired"]),
-    ("plan", &["cluster", "desired", "observed", "recorded"]),
+    ("plan", &["cluster", "desired", "observed", "recorded", "digest"]),
     ("recorded", &["cluster", "desired", "plan"]),
     ("rolling", &["cluster", "desired"]),
 ];

@@ -4,34 +4,8 @@ use kubewright::plan::{Change, Ref};
 
 use crate::gate::{Gate, Script};
 use crate::rig::{Ended, Rig, Start};
-use crate::world::{NAME, PRIVATE, SMALL, changed, edit};
+use crate::world::{LARGE, NAME, PRIVATE, SMALL, changed, edit};
 use std::sync::Arc;
-
-/// Three control planes and three workers, over three zones.
-pub const LARGE: &str = r#"schema = 1
-name = "demo.k8s.example.com"
-kubernetes = "1.34.2"
-aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
-api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
-
-[ssh]
-public_key = "~/.ssh/id_ed25519.pub"
-access = ["203.0.113.0/24"]
-
-[[instance_group]]
-name = "control-plane"
-role = "control-plane"
-count = 3
-machine_type = "t3.medium"
-image = "debian-12"
-
-[[instance_group]]
-name = "nodes"
-role = "node"
-count = 3
-machine_type = "t3.large"
-image = "debian-12"
-"#;
 
 /// One command on a cluster in a known condition.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Rolling update: every machine that is behind is replaced, one decision at a time, and whoever stops it anywhere loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use kubewright::bootstrap::NodeTask;
 use kubewright::bootstrap::inspect::Query;
@@ -9,32 +10,8 @@ use kubewright::recorded::NodePhase;
 
 use crate::world::*;
 
-/// Three control planes and three workers in three zones.
-const HA: &str = r#"schema = 1
-name = "demo.k8s.example.com"
-kubernetes = "1.34.2"
-aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
-api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
-
-[ssh]
-public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo@example"
-access = ["203.0.113.0/24"]
-
-[[instance_group]]
-name = "control-plane"
-role = "control-plane"
-count = 3
-machine_type = "t3.medium"
-image = "debian-12"
-
-[[instance_group]]
-name = "nodes"
-role = "node"
-count = 3
-machine_type = "t3.large"
-image = "debian-12"
-rolling_update = { max_surge = 1, max_unavailable = 0 }
-"#;
+/// One more machine of a group at a time, none fewer.
+static HA: LazyLock<String> = LazyLock::new(|| format!("{LARGE}rolling_update = {{ max_surge = 1, max_unavailable = 0 }}\n"));
 
 /// A cluster of which everything is behind.
 async fn behind(text: &str) -> World {
@@ -69,7 +46,7 @@ fn assert_rolled(world: &World, before: &BTreeMap<String, String>, what: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     let before = machines(&world);
     let all = world.everything().await;
     let shown = world.run(&["rolling-update", "--detailed-exitcode"]).await.expect(2);
@@ -127,7 +104,7 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next() {
-    let calm = behind(HA).await;
+    let calm = behind(&HA).await;
     let (stored, cloud, nodes, before) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork(), machines(&calm));
     let asked = nodes.inner.asked().len();
     calm.cloud.reset_log();
@@ -169,7 +146,7 @@ async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next
 
 #[tokio::test(start_paused = true)]
 async fn a_roll_that_is_killed_can_be_brought_to_rest() {
-    let calm = behind(HA).await;
+    let calm = behind(&HA).await;
     let (stored, cloud, nodes) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork());
     let asked = nodes.inner.asked().len();
     let _ = calm.run(&["rolling-update", "--yes"]).await.expect(0);
@@ -197,7 +174,7 @@ const PODS: &str = r#"{"items":[{"metadata":{"name":"web-7d4b9-x","namespace":"s
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_a_budget_blocks_names_it_its_pods_and_their_owner() {
     for (healthy, never) in [("1", false), ("2", true)] {
-        let world = behind(HA).await;
+        let world = behind(&HA).await;
         let slot = "nodes-us-east-1a-1";
         let said = format!("{}\n{}", BUDGETS.replace("HEALTHY", healthy), PODS.replace("NODE", &world.instance(slot)));
         for plane in ["a", "b", "c"].map(|zone| format!("control-plane-us-east-1{zone}-1")) {
@@ -222,7 +199,7 @@ async fn a_drain_that_a_budget_blocks_names_it_its_pods_and_their_owner() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_is_not_well_is_explained_and_force_is_named() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     for zone in ["b", "c"] {
         world.nodes.inner.answer(Query::Readyz, &format!("control-plane-us-east-1{zone}-1"), Err("connection refused"));
     }
@@ -241,7 +218,7 @@ async fn a_cluster_that_is_not_well_is_explained_and_force_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_rolled_is_refused_before_anything_is_written() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     let before = world.everything().await;
     for yes in [&[][..], &["--yes"]] {
         let with = |args: &[&'static str]| [&["rolling-update"][..], args, yes].concat();
@@ -255,7 +232,7 @@ async fn what_cannot_be_rolled_is_refused_before_anything_is_written() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_groups_that_were_asked_for_are_rolled() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     let before = machines(&world);
     let _ = world.run(&["rolling-update", "--instance-group-roles", "node", "--yes"]).await.expect(0);
     let after = machines(&world);
@@ -266,7 +243,7 @@ async fn only_the_groups_that_were_asked_for_are_rolled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_leaves_no_half_made_roll_and_says_what_to_do() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     world
         .cloud
         .fail(When::Every("RunInstances".into()), Fault::refused("VcpuLimitExceeded", "You have requested more vCPU capacity."));
@@ -282,7 +259,7 @@ async fn a_quota_leaves_no_half_made_roll_and_says_what_to_do() {
 /// Somebody ends a control plane by hand: its member goes first, then another one is made.
 #[tokio::test(start_paused = true)]
 async fn a_control_plane_that_is_lost_is_replaced_after_its_member_is_removed() {
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     let slot = "control-plane-us-east-1b-1";
     let lost = world.instance(slot);
     let terminate = kubewright::plan::Change::TerminateInstance { instance: kubewright::plan::Ref::Known(lost.clone()) };
@@ -302,7 +279,7 @@ async fn a_control_plane_that_is_lost_is_replaced_after_its_member_is_removed() 
 /// New instances are listed late, and ended ones for a while (EC2 developer guide, "Eventual consistency").
 #[tokio::test(start_paused = true)]
 async fn a_region_that_lists_late_loses_no_machine_and_makes_none_twice() {
-    let world = behind(HA).await;
+    let world = behind(&HA).await;
     let before = machines(&world);
     world.cloud.set_options(|options| {
         options.listing_lag = 3;
@@ -320,7 +297,7 @@ async fn a_region_that_lists_late_loses_no_machine_and_makes_none_twice() {
 #[tokio::test(start_paused = true)]
 async fn an_interrupt_ends_what_is_in_work_and_the_same_command_goes_on() {
     for seconds in [1, 20, 50, 100] {
-        let world = behind(HA).await;
+        let world = behind(&HA).await;
         let before = machines(&world);
         let interrupts = world.interrupts.clone();
         tokio::spawn(async move {
@@ -342,7 +319,7 @@ async fn an_interrupt_ends_what_is_in_work_and_the_same_command_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn the_system_pods_of_a_new_node_are_waited_for_and_not_for_ever() {
     for (ready, least, most) in [("True", 0, 90), ("False", 110, 400)] {
-        let world = behind(HA).await;
+        let world = behind(&HA).await;
         let new = "i-00000000000000007";
         let pod = format!(
             r#"{{"items":[{{"metadata":{{"name":"kube-proxy-x","namespace":"kube-system"}},"spec":{{"nodeName":"{new}"}},"status":{{"phase":"Running","conditions":[{{"type":"Ready","status":"{ready}"}}]}}}}]}}"#

@@ -57,6 +57,32 @@ machine_type = "t3.large"
 image = "debian-12"
 "#;
 
+/// Three control planes and three workers, over three zones.
+pub const LARGE: &str = r#"schema = 1
+name = "demo.k8s.example.com"
+kubernetes = "1.34.2"
+aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
+api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
+
+[ssh]
+public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo@example"
+access = ["203.0.113.0/24"]
+
+[[instance_group]]
+name = "control-plane"
+role = "control-plane"
+count = 3
+machine_type = "t3.medium"
+image = "debian-12"
+
+[[instance_group]]
+name = "nodes"
+role = "node"
+count = 3
+machine_type = "t3.large"
+image = "debian-12"
+"#;
+
 /// Everything that there is a kind of: NAT gateways, a bastion, tags.
 pub const PRIVATE: &str = r#"schema = 1
 name = "demo.k8s.example.com"

@@ -7,15 +7,14 @@ use std::process::{Command, Stdio};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::release::{CILIUM, FLANNEL, Helm, Release};
 use super::*;
-use crate::bootstrap::bundle::hex;
 use crate::bootstrap::kubeadm::Place;
 use crate::bootstrap::{Machine, NodeTask, Pki, steps};
 use crate::cluster::Role;
 use crate::desired::fixture;
+use crate::digest::sha256;
 
 const NETWORKS: [Cni; 4] = [Cni::Calico, Cni::Cilium, Cni::Flannel, Cni::None];
 
@@ -136,7 +135,7 @@ impl Site {
         let path = self.0.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
-        hex(&Sha256::digest(content))
+        sha256(content)
     }
 
     fn url(&self, name: &str) -> &'static str {
@@ -233,7 +232,7 @@ fn a_chart_is_installed_by_the_pinned_helm_and_by_no_other() {
     site.put("pack/linux/helm", program.as_bytes());
     let packed = Command::new("tar").args(["-czf", &site.path("helm.tar.gz"), "-C", &site.path("pack"), "linux/helm"]).status();
     assert!(packed.unwrap().success());
-    let sum: &'static str = hex(&Sha256::digest(std::fs::read(site.path("helm.tar.gz")).unwrap())).leak();
+    let sum: &'static str = sha256(std::fs::read(site.path("helm.tar.gz")).unwrap()).leak();
     let release = Release { url: site.url("release/cilium.tgz"), sha256: chart, ..CILIUM };
     let machine: &'static str = {
         let uname = Command::new("uname").arg("-m").output().unwrap().stdout;

@@ -9,8 +9,9 @@ use crate::cli::render::plan::PlanView;
 use crate::cli::session::{Refusal, Session};
 use crate::cli::spec_files::DiskFiles;
 use crate::cli::text::Page;
+use crate::digest::sha256;
 use crate::operation::{SavedPlan, SpecFile, UpdateRequest};
-use crate::plan::document::{Command, digest};
+use crate::plan::document::Command;
 use crate::report::Trouble;
 use crate::spec::SpecFiles;
 
@@ -63,7 +64,7 @@ fn spec(session: &Session<'_>, saved: &SavedPlan, given: Option<&Path>) -> Resul
     };
     if let Some(basis) = basis {
         let moved = match DiskFiles.read(&path) {
-            Ok(bytes) if digest(&bytes) == basis.sha256 => None,
+            Ok(bytes) if sha256(&bytes) == basis.sha256 => None,
             Ok(_) => Some(format!("spec: {} is not as it was", path.display())),
             Err(why) => Some(format!("spec: {} cannot be read: {why}; -f says where it is now", path.display())),
         };
