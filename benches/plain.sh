@@ -57,7 +57,7 @@ systemctl enable --quiet containerd kubelet
 [ "$before" = "$now" ] || systemctl restart containerd
 echo "$now" >/var/lib/containerd-sum
 until ctr version >/dev/null 2>&1; do sleep 0.2; done
-crictl version >/dev/null
+until crictl version >/dev/null 2>&1; do sleep 0.2; done
 kubeadm version -o short >/dev/null
 END
   } | on "$address" >/dev/null

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::template::render;
 
-/// What the step deletes when the pods are these, `NAME NODE READY GONE` each, and i-2 has just become Ready.
+/// What the step deletes when the pods are these, `NAME NODE GONE` each, and i-2 has just become Ready.
 fn deleted(pods: &str) -> Vec<String> {
     let stub = "set -eu\nkube() { case \"$1 $2\" in 'get pods') printf '%s' \"$PODS\" ;; 'delete pod') echo \"$3\" ;; 'get node') echo '<none>' ;; esac; }\n";
     let script = format!("{stub}{}\nmain 2>&1 </dev/null\n", render("steps/dns.sh.j2", json!({"node": "i-2"})).unwrap());
@@ -21,17 +21,17 @@ fn deleted(pods: &str) -> Vec<String> {
 
 #[test]
 fn one_pod_moves_only_where_all_of_them_are_on_one_other_machine() {
-    let (a, b) = ("coredns-a i-1 true <none>\n", "coredns-b i-1 true <none>\n");
+    let (a, b) = ("coredns-a i-1 <none>\n", "coredns-b i-1 <none>\n");
     for pods in [[a, b].concat(), [b, a].concat()] {
         assert_eq!(deleted(&pods), ["coredns-b"], "every join chooses the same one");
     }
     for pods in [
         "",
         a,
-        "coredns-a i-1 true <none>\ncoredns-b i-3 true <none>\n",
-        "coredns-a i-2 true <none>\ncoredns-b i-2 true <none>\n",
-        "coredns-a i-1 true <none>\ncoredns-b <none> <none> <none>\n",
-        "coredns-a i-1 true <none>\ncoredns-b i-1 true 2026-11-21T15:00:00Z\n",
+        "coredns-a i-1 <none>\ncoredns-b i-3 <none>\n",
+        "coredns-a i-2 <none>\ncoredns-b i-2 <none>\n",
+        "coredns-a i-1 <none>\ncoredns-b <none> <none>\n",
+        "coredns-a i-1 <none>\ncoredns-b i-1 2026-11-21T15:00:00Z\n",
         "No resources found in kube-system namespace.\n",
         "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}\n",
     ] {
