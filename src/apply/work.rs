@@ -294,12 +294,23 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
 
 async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
     let world = &shared.world;
-    if matches!(task, NodeTask::Cordon | NodeTask::Evict | NodeTask::Drain) {
+    let leaves = match task {
+        NodeTask::Drain => true,
+        // Of a machine that is there, but stopped.
+        NodeTask::Forget => {
+            let state = world.record.state();
+            let node = state.nodes.get(slot).filter(|node| gone.as_ref() == Some(&node.instance));
+            node.is_some_and(|node| node.phase == NodePhase::Joined)
+                && state.resources.contains_key(&ResourceId::Instance(slot.to_owned()))
+        }
+        _ => false,
+    };
+    if leaves || matches!(task, NodeTask::Cordon | NodeTask::Evict) {
         // First of all: a cordon that nobody has written down would be taken for somebody else's, and a machine whose Node is gone for
         // one that has joined.
         let slot = slot.to_owned();
         let edit = move |state: &mut State| match state.nodes.get_mut(&slot) {
-            Some(node) if task == NodeTask::Drain => node.phase = NodePhase::Leaving,
+            Some(node) if leaves => node.phase = NodePhase::Leaving,
             Some(node) => node.cordoned = true,
             None => {}
         };

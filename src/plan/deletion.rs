@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::Role;
 use crate::desired::dns::owner_value;
 use crate::desired::{Peer, ResourceId, Rule, tags};
-use crate::observed::{HostedZone, Observed, RecordSet, SecurityGroup};
+use crate::observed::{HostedZone, Instance, Observed, RecordSet, SecurityGroup};
 use crate::plan::action::{Action, Call, Plan, Problem, Until, Verb, Work};
+use crate::plan::drift::Drift;
 use crate::plan::found::Found;
 use crate::plan::planner::Planner;
 use crate::plan::{Change, NodeTask, RecordChange, RecordVerb, Ref, nodes};
@@ -196,11 +197,25 @@ pub fn surplus(planner: &mut Planner<'_>) {
     }
     let mut why = BTreeMap::new();
     for (slot, reason) in &drains {
-        let mut drain = nodes::task(NodeTask::Drain, slot, vec![]);
-        drain.reasons = vec![reason.clone()];
-        drain.disruptive = Some("its pods move to other nodes".into());
-        planner.add(drain);
-        why.insert(ResourceId::Instance(slot.clone()), (nodes::task_id(NodeTask::Drain, slot), reason.clone()));
+        let resource = ResourceId::Instance(slot.clone());
+        let stopped = instance(planner, &resource).filter(|instance| super::machines::is_stopped_worker(instance));
+        // Nothing runs on a machine that is stopped, and no kubelet is there to end it: the Node goes, and with it what was bound to it.
+        let task = if stopped.is_some() { NodeTask::Forget } else { NodeTask::Drain };
+        let mut first = nodes::task(task, slot, vec![]);
+        first.reasons = vec![reason.clone()];
+        first.disruptive = Some(match stopped {
+            Some(_) => "what is on its disk is lost".into(),
+            None => "its pods move to other nodes".into(),
+        });
+        if let Some(instance) = stopped {
+            first.work = Work::Node { task, slot: slot.clone(), instance: Some(instance.id.clone()) };
+            if planner.was_finished(&resource) {
+                let drift = Drift::new(&resource, &instance.id, "state", &*instance.state, "running");
+                planner.drifted(&mut first, vec![drift]);
+            }
+        }
+        why.insert(resource, (first.id.clone(), reason.clone()));
+        planner.add(first);
     }
     let tables: Vec<String> = planner.desired.network.route_tables.iter().map(|table| format!("routes {}", table.id)).collect();
     let rules: Vec<String> = planner.desired.security_groups.iter().map(|group| super::firewall::rules_id(group.role)).collect();
@@ -215,16 +230,18 @@ pub fn surplus(planner: &mut Planner<'_>) {
     }
 }
 
+fn instance<'a>(planner: &Planner<'a>, resource: &ResourceId) -> Option<&'a Instance> {
+    planner.found.instances.get(resource).and_then(|twins| twins.first()).copied()
+}
+
 fn reason(planner: &Planner<'_>, slot: &str) -> String {
     let resource = ResourceId::Instance(slot.to_owned());
-    let group = planner
-        .found
-        .instances
-        .get(&resource)
-        .and_then(|twins| twins.first())
-        .and_then(|instance| super::machines::slot_of(&resource, instance))
-        .map(|slot| slot.group)
-        .unwrap_or_default();
+    let instance = instance(planner, &resource);
+    if let Some(stopped) = instance.filter(|instance| super::machines::is_stopped_worker(instance)) {
+        return format!("is {}; what is on its disk is lost", stopped.state);
+    }
+    let group = instance.and_then(|instance| super::machines::slot_of(&resource, instance)).map(|slot| slot.group);
+    let group = group.unwrap_or_default();
     let count =
         |cluster: Option<&crate::cluster::Cluster>| cluster.and_then(|cluster| cluster.group(&group)).map(|group| group.count);
     match (count(planner.input.previous), count(Some(planner.input.cluster))) {

@@ -12,17 +12,28 @@ use crate::plan::planner::{Planner, await_id, create, create_id, update};
 use crate::plan::{Change, Ref, RunInstance, firewall, images};
 use crate::recorded::{NodePhase, State};
 
-/// Slots of machines that are about to end: their Nodes are gone, or may be, so that nothing but a new machine replaces them.
+/// Slots of machines that are about to end: their Nodes are gone, or may be, so that nothing but a new machine replaces them. A worker
+/// that somebody stopped is one of them.
 pub fn closed_slots(found: &Found<'_>, recorded: &State) -> BTreeSet<Slot> {
     let leaves = |resource: &ResourceId, instance: &Instance| {
         let ResourceId::Instance(slot) = resource else { return false };
-        recorded.nodes.get(slot).is_some_and(|node| node.phase == NodePhase::Leaving && node.instance == instance.id)
+        let left = recorded.nodes.get(slot).is_some_and(|node| node.phase == NodePhase::Leaving && node.instance == instance.id);
+        left || is_stopped_worker(instance)
     };
     let first = found.instances.iter().filter_map(|(resource, twins)| Some((resource, *twins.first()?)));
     first
         .filter(|(resource, instance)| leaves(resource, instance))
         .filter_map(|(resource, instance)| slot_of(resource, instance))
         .collect()
+}
+
+pub fn is_stopped_worker(instance: &Instance) -> bool {
+    let is_worker = instance.tags.get("kubewright.io/role").is_some_and(|role| role == Role::Node.as_str());
+    is_worker && is_stopped(instance)
+}
+
+fn is_stopped(instance: &Instance) -> bool {
+    matches!(instance.state.as_str(), "stopped" | "stopping")
 }
 
 /// Slots of live instances.
@@ -144,7 +155,13 @@ pub fn instances(planner: &mut Planner<'_>) {
             (Some(id), _) => format!("{id} is gone"),
             (None, Some(before)) => {
                 let count = planner.group(machine).map_or(0, |group| group.count);
-                if before.count == count { "missing".into() } else { format!("count {} -> {count}", before.count) }
+                let closed = planner.closed.iter().filter(|closed| closed.group == machine.group);
+                let closed: Vec<String> = closed.map(ToString::to_string).collect();
+                match (before.count == count, closed.is_empty()) {
+                    (false, _) => format!("count {} -> {count}", before.count),
+                    (true, true) => "missing".into(),
+                    (true, false) => format!("in the place of {}", closed.join(", ")),
+                }
             }
             (None, None) if planner.input.previous.is_some() => "new instance group".into(),
             (None, None) => String::new(),
@@ -238,7 +255,7 @@ fn behind(planner: &mut Planner<'_>, machine: &Machine, instance: &Instance) {
     if let Some(tag) = instance.tags.get(tags::MADE_FROM) {
         reasons.extend(machine.made_from.differences(tag).into_iter().map(|(key, was, is)| format!("{key} {was} -> {is}")));
     }
-    if instance.state == "stopped" || instance.state == "stopping" {
+    if is_stopped(instance) {
         planner.plan.warnings.push(format!(
             "instance {} ({}) is {}; start it, or terminate it to have it made anew",
             machine.slot, instance.id, instance.state

@@ -45,6 +45,7 @@ pub fn plan_with(input: Input<'_>, slots: &BTreeSet<Slot>) -> Plan {
         groups,
         live_tags: BTreeMap::new(),
         taken: &taken,
+        closed: &closed,
         desired: &desired,
         ids: BTreeSet::new(),
         revoked: vec![],
@@ -95,6 +96,8 @@ pub struct Planner<'a> {
     pub live_tags: BTreeMap<&'a str, Tags>,
     /// Slots of live instances.
     pub taken: &'a BTreeSet<Slot>,
+    /// Those of machines that are about to end.
+    pub closed: &'a BTreeSet<Slot>,
     pub found: &'a Found<'a>,
     ids: BTreeSet<String>,
     /// Access that was given by hand: taken away before anything else is done.

@@ -25,6 +25,8 @@ enum Hand {
     Keeps,
     /// Ends a worker in the console.
     Ends(&'static str),
+    /// Stops a worker there.
+    Stops(&'static str),
     /// Registers a spec that machines are behind, without replacing any.
     Outdates(fn() -> String),
     /// Changes what no spec can change.
@@ -54,7 +56,7 @@ fn newer() -> String {
     edit(&text, "t3.large", "m5.large")
 }
 
-pub const LIVES: [Life; 10] = [
+pub const LIVES: [Life; 11] = [
     Life { name: "create-1+1", before: None, after: || Some(SMALL.into()), hand: Hand::Keeps, verb: "create" },
     Life { name: "create-3+3", before: None, after: || Some(LARGE.into()), hand: Hand::Keeps, verb: "create" },
     Life { name: "create-private", before: None, after: || Some(PRIVATE.into()), hand: Hand::Keeps, verb: "create" },
@@ -68,6 +70,7 @@ pub const LIVES: [Life; 10] = [
         verb: "update",
     },
     Life { name: "replace", before: Some(LARGE), after: || None, hand: Hand::Ends("nodes-us-east-1b-1"), verb: "update" },
+    Life { name: "stopped", before: Some(LARGE), after: || None, hand: Hand::Stops("nodes-us-east-1c-1"), verb: "update" },
     Life { name: "roll", before: Some(LARGE), after: || None, hand: Hand::Outdates(newer), verb: "rolling-update" },
     Life { name: "delete-1+1", before: Some(SMALL), after: || None, hand: Hand::Keeps, verb: "delete" },
     Life { name: "delete-private", before: Some(PRIVATE), after: || None, hand: Hand::Keeps, verb: "delete" },
@@ -98,6 +101,13 @@ impl Life {
             Hand::Ends(slot) => {
                 let instance = Ref::Known(rig.world.instance(slot));
                 rig.world.cloud.plant(&Change::TerminateInstance { instance }).unwrap();
+            }
+            Hand::Stops(slot) => {
+                let instance = rig.world.instance(slot);
+                rig.world.cloud.edit(|account| {
+                    let stopped = account.instances.get_mut(&instance).expect("a machine");
+                    stopped.seen.state = "stopped".into();
+                });
             }
             Hand::Drifts(slot) => {
                 let instance = Ref::Known(rig.world.instance(slot));

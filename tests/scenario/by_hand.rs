@@ -319,6 +319,15 @@ pub fn cases() -> Vec<Case> {
             "state",
             |world| {
                 of_instance(world, "nodes-us-east-1a-1", |instance| instance.state = "stopped".into());
+                vec!["is stopped".into(), "what is on its disk is lost".into(), "in the place of nodes-us-east-1a-1".into()]
+            },
+            Remade,
+        ),
+        (
+            "Instance",
+            "state",
+            |world| {
+                of_instance(world, "control-plane-us-east-1a-1", |instance| instance.state = "stopped".into());
                 vec!["is stopped; start it".into()]
             },
             Said,

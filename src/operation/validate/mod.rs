@@ -239,7 +239,10 @@ impl Site<'_> {
         match self.observed.instances.iter().find(|instance| instance.id == row.instance) {
             Some(instance) if instance.state == "running" => {}
             Some(instance) if instance.state == "stopped" || instance.state == "stopping" => {
-                let start = format!("aws ec2 start-instances --instance-ids {}", instance.id);
+                let mut start = format!("aws ec2 start-instances --instance-ids {}", instance.id);
+                if row.role == Role::Node.as_str() {
+                    start += &format!("; or have another made:  kubewright update {} --yes", self.state.cluster);
+                }
                 return cause(format!("its instance is {}", instance.state), Some(start));
             }
             Some(instance) if instance.is_live() => return cause(format!("its instance is {}", instance.state), None),
