@@ -348,9 +348,8 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
     done.map_err(|error| Failure::Node(Box::new(error)))?;
     let phase = match task {
         NodeTask::Prepare => Some(NodePhase::Prepared),
-        NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Label | NodeTask::Uncordon => {
-            Some(NodePhase::Joined)
-        }
+        NodeTask::Init | NodeTask::JoinControlPlane => Some(NodePhase::Serving),
+        NodeTask::JoinWorker | NodeTask::Ready | NodeTask::Label | NodeTask::Uncordon => Some(NodePhase::Joined),
         NodeTask::Evict => Some(NodePhase::Drained),
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
@@ -374,8 +373,8 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
             node.cordoned &= task != NodeTask::Uncordon;
             let Some(phase) = phase else { return };
             node.phase = phase;
-            // An uncordoned node keeps the marks that it has.
-            if phase == NodePhase::Joined && task != NodeTask::Uncordon {
+            let is_marked = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Label].contains(&task);
+            if is_marked {
                 node.marks = marks;
             }
         }

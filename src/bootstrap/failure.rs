@@ -28,6 +28,7 @@ impl Failure {
             NodeTask::Prepare => "the machine is up, not joined",
             NodeTask::Init => "the machine is up; the cluster has no API server yet",
             NodeTask::JoinControlPlane | NodeTask::JoinWorker => "the machine is up, not fully joined",
+            NodeTask::Ready => "it serves the API and is a member of etcd; its Node is not Ready",
             NodeTask::Label => "the node works on, with the labels and taints that it had",
             NodeTask::Forget => "the Node object of a machine that is gone is still there",
             NodeTask::Cordon | NodeTask::Uncordon => "the Node is as it was",

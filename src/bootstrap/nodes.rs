@@ -254,7 +254,7 @@ impl SshNodes {
         let control = match task {
             NodeTask::Prepare | NodeTask::Init => None,
             // A control plane that has joined answers for itself.
-            NodeTask::Label if group.role == Role::ControlPlane => None,
+            NodeTask::Label | NodeTask::Ready if group.role == Role::ControlPlane => None,
             // The only one keeps it itself.
             NodeTask::Snapshot if !others => None,
             _ => Some(self.control(fleet, machine).await?),

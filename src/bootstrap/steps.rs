@@ -59,7 +59,6 @@ const DRAIN_SECONDS: u32 = 600;
 /// The steps of a task on a machine. `bundle` is there if the cluster's packages come from one.
 pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<&Bundle>) -> Result<Vec<Step>, String> {
     let cluster = place.cluster;
-    let ready = cluster.network.cni != Cni::None;
     let mut list = List(Vec::new());
     match task {
         NodeTask::Prepare if place.group.role == Role::Bastion => {}
@@ -123,7 +122,6 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 list.mix(&cluster.network.pods.to_string());
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
-            list.add("ready", 10 * MINUTE, Work::Registered { ready });
         }
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
@@ -138,13 +136,11 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 list.add("endpoint", MINUTE, Work::Now(body("endpoint", json!({"lines": endpoint(cluster, place.machine)}))?));
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
-            list.add("ready", 10 * MINUTE, Work::Registered { ready });
-            // kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there. A taint of the group's own
-            // would keep it away from here.
-            if ready && place.group.taints.is_empty() {
-                list.add("dns", 2 * MINUTE, Work::Elsewhere(body("dns", json!({"node": place.machine.instance}))?));
+            if !control_plane {
+                settled(&mut list, place)?;
             }
         }
+        NodeTask::Ready => settled(&mut list, place)?,
         NodeTask::Label => list.add("labels", MINUTE, Work::Elsewhere(labels(place)?)),
         NodeTask::Forget => {
             let body = body("forget", json!({"node": place.machine.instance}))?;
@@ -215,6 +211,17 @@ impl List {
             step.hash = digest(&format!("{} {more}", step.hash));
         }
     }
+}
+
+/// The Node is Ready, and CoreDNS finds it: kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there.
+fn settled(list: &mut List, place: Place<'_>) -> Result<(), String> {
+    let ready = place.cluster.network.cni != Cni::None;
+    list.add("ready", 10 * MINUTE, Work::Registered { ready });
+    // A taint of the group's own would keep CoreDNS away from here.
+    if ready && place.group.taints.is_empty() {
+        list.add("dns", 2 * MINUTE, Work::Elsewhere(body("dns", json!({"node": place.machine.instance}))?));
+    }
+    Ok(())
 }
 
 fn digest(text: &str) -> String {

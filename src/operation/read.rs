@@ -124,6 +124,7 @@ pub async fn instances(env: &Env, name: Option<&str>) -> Result<Vec<InstanceRow>
                     ("bastion", _) | (_, None) => "",
                     (_, Some(NodePhase::Created)) => "created",
                     (_, Some(NodePhase::Prepared)) => "prepared",
+                    (_, Some(NodePhase::Serving)) => "serving",
                     (_, Some(NodePhase::Joined)) => "joined",
                     (_, Some(NodePhase::Drained)) => "drained",
                     (_, Some(NodePhase::Leaving)) => "leaving",

@@ -136,6 +136,7 @@ fn machines(state: &State) -> Vec<GroupPhases> {
                 let phase = match node.phase {
                     NodePhase::Created => "created",
                     NodePhase::Prepared => "prepared",
+                    NodePhase::Serving => "serving",
                     NodePhase::Joined => "joined",
                     NodePhase::Drained => "drained",
                     NodePhase::Leaving => "leaving",

@@ -201,7 +201,7 @@ impl Action {
     pub fn phase(&self) -> &'static str {
         match (&self.work, &self.resource) {
             (Work::Node { task: NodeTask::Prepare, .. }, _) => "prepare machines",
-            (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane, .. }, _) => "control plane",
+            (Work::Node { task: NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::Ready, .. }, _) => "control plane",
             (Work::Node { task: NodeTask::JoinWorker, .. }, _) => "join nodes",
             (Work::Node { task: NodeTask::Label, .. }, _) => "labels",
             (Work::Node { .. }, _) => "drain nodes",

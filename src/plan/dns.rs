@@ -170,7 +170,7 @@ pub fn refresh(planner: &mut Planner<'_>) {
     let names = &planner.desired.names;
     let publishing = planner.plan.actions.iter().any(|action| action.id.starts_with("publish "));
     let joined: Vec<&Machine> =
-        planner.control_planes().into_iter().filter(|machine| planner.phase(machine) >= NodePhase::Joined).collect();
+        planner.control_planes().into_iter().filter(|machine| planner.phase(machine) >= NodePhase::Serving).collect();
     let mut changes = if publishing { vec![] } else { wanted(planner, &joined) };
     if let Some(name) = &names.bastion {
         let machines = planner.desired.machines.iter().filter(|machine| machine.role == Role::Bastion);

@@ -10,7 +10,7 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
     let recorded = planner.input.recorded;
     let begun = (!recorded.resources.is_empty()).then_some(&recorded.model);
     let Some(previous) = planner.input.previous.or(begun) else { return };
-    let has_nodes = planner.input.previous.is_some() || recorded.nodes.values().any(|node| node.phase >= NodePhase::Joined);
+    let has_nodes = planner.input.previous.is_some() || recorded.nodes.values().any(|node| node.phase >= NodePhase::Serving);
     let cluster = planner.input.cluster;
     let crate::cluster::Cluster {
         name,

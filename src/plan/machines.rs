@@ -132,7 +132,8 @@ pub fn instances(planner: &mut Planner<'_>) {
             starting(planner, machine, instance);
             continue;
         }
-        let lost = planner.input.recorded.nodes.get(slot).filter(|node| node.phase == NodePhase::Joined);
+        let lost = planner.input.recorded.nodes.get(slot);
+        let lost = lost.filter(|node| matches!(node.phase, NodePhase::Serving | NodePhase::Joined));
         if machine.role == Role::ControlPlane
             && let Some(node) = lost
         {

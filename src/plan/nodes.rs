@@ -49,14 +49,16 @@ impl<'a> Planner<'a> {
 pub fn labels(planner: &mut Planner<'_>) {
     for machine in &planner.desired.machines {
         let slot = &machine.name;
-        if machine.role == Role::Bastion || planner.phase(machine) != NodePhase::Joined {
-            continue;
-        }
+        let after = match planner.phase(machine) {
+            NodePhase::Joined if machine.role != Role::Bastion => vec![],
+            NodePhase::Serving => vec![task_id(NodeTask::Ready, slot)],
+            _ => continue,
+        };
         let have = planner.input.recorded.nodes.get(slot).and_then(|node| node.marks.as_ref());
         let (Some(have), Some(group)) = (have, planner.group(machine)) else { continue };
         let details = differences(have, &group.marks());
         if !details.is_empty() {
-            let mut label = task(NodeTask::Label, slot, vec![]);
+            let mut label = task(NodeTask::Label, slot, after);
             label.reasons = vec![format!("labels or taints of instance group {} changed", group.name)];
             label.disruptive = evicts(have, &group.marks()).then(|| "pods that do not tolerate the taint are evicted".to_owned());
             label.details = details;
@@ -108,7 +110,11 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     {
         // A machine that has not joined is prepared again, although it may have been before: the packages' source may hold something
         // else by now, which a join needs. Where nothing differs this is one question to the machine.
-        let enough = if machine.role == Role::Bastion { NodePhase::Prepared } else { NodePhase::Joined };
+        let enough = match machine.role {
+            Role::Bastion => NodePhase::Prepared,
+            Role::ControlPlane => NodePhase::Serving,
+            Role::Node => NodePhase::Joined,
+        };
         if planner.phase(machine) < enough {
             if machine.role == Role::Node {
                 to_join.push(machine);
@@ -121,16 +127,19 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
     }
 
     let control_planes = planner.control_planes();
-    let joined = |planner: &Planner<'_>, machine: &Machine| planner.phase(machine) >= NodePhase::Joined;
-    let mut ready: Vec<&Machine> = control_planes.iter().copied().filter(|machine| joined(planner, machine)).collect();
+    let serves = |planner: &Planner<'_>, machine: &Machine| planner.phase(machine) >= NodePhase::Serving;
+    let mut ready: Vec<&Machine> = control_planes.iter().copied().filter(|machine| serves(planner, machine)).collect();
     // Nobody joins through a name: a control plane joins by the address of one that serves, so that only the publications wait for each
     // other, each naming those before it as well.
     let (mut previous, mut published): (Option<String>, Option<String>) = (None, None);
     for machine in control_planes {
-        if joined(planner, machine) {
+        let slot = &machine.name;
+        if serves(planner, machine) {
+            if planner.phase(machine) == NodePhase::Serving {
+                planner.add(task(NodeTask::Ready, slot, vec![]));
+            }
             continue;
         }
-        let slot = &machine.name;
         let kind = if ready.is_empty() { NodeTask::Init } else { NodeTask::JoinControlPlane };
         let mut after = vec![task_id(NodeTask::Prepare, slot)];
         after.extend(previous.take());
@@ -139,6 +148,7 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
         previous = Some(task_id(kind, slot));
         let after = previous.iter().cloned().chain(published.take()).collect();
         published = Some(dns::publish(planner, &ready, after, format!("{slot} serves the API")));
+        planner.add(task(NodeTask::Ready, slot, vec![task_id(kind, slot)]));
     }
     // The first publication is enough for workers; later control planes join beside them.
     let first_published =

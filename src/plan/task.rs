@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 pub enum NodeTask {
     /// Host keys, facts, packages, container runtime, kubelet: all that needs no API server.
     Prepare,
-    /// `kubeadm init`, the CNI, and readiness of the first control plane.
+    /// `kubeadm init` and the CNI.
     Init,
     JoinControlPlane,
     JoinWorker,
+    /// Waits until the Node of a control plane is Ready. Nobody else waits for it: its API server and its etcd member serve before.
+    Ready,
     /// Labels and taints of a node that has joined.
     Label,
     /// Cordon and drain, then delete the Node object.
@@ -39,6 +41,7 @@ impl NodeTask {
             Self::Init => "init",
             Self::JoinControlPlane => "join-control-plane",
             Self::JoinWorker => "join",
+            Self::Ready => "ready",
             Self::Label => "label",
             Self::Drain => "drain",
             Self::Forget => "forget",

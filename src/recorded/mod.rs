@@ -141,6 +141,8 @@ impl Node {
 pub enum NodePhase {
     Created,
     Prepared,
+    /// A control plane whose API server and etcd member serve; its Node need not be Ready yet.
+    Serving,
     /// Registered with the API server and Ready (or as ready as `cni = "none"` allows).
     Joined,
     /// Cordoned and drained by a roll; its Node is there and can be taken back.

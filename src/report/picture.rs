@@ -261,7 +261,7 @@ fn colour(bar: &Bar) -> &'static str {
     match bar.task {
         None => "calls",
         Some(NodeTask::Prepare) => "prepare",
-        Some(NodeTask::Init | NodeTask::JoinControlPlane) => "control",
+        Some(NodeTask::Init | NodeTask::JoinControlPlane | NodeTask::Ready) => "control",
         Some(NodeTask::JoinWorker) => "join",
         Some(_) => "other",
     }

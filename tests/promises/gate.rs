@@ -39,11 +39,12 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 13] = [
+const TASKS: [NodeTask; 14] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
     NodeTask::JoinWorker,
+    NodeTask::Ready,
     NodeTask::Label,
     NodeTask::Drain,
     NodeTask::Forget,

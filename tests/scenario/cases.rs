@@ -219,6 +219,7 @@ pub fn cases() -> Vec<Case> {
                 "create instance/control-plane-",
                 "prepare control-plane-",
                 "join-control-plane control-plane-",
+                "ready control-plane-",
                 "publish control-plane-",
             ]),
             &["1 -> 3", "count 1 -> 3"],

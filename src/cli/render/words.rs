@@ -45,6 +45,7 @@ pub fn tense(action: &Action) -> Tense {
         (Work::Node { task: NodeTask::Prepare, .. }, _) => of("preparing", "prepared", "prepared"),
         (Work::Node { task: NodeTask::Init, .. }, _) => of("starting", "started", "started"),
         (Work::Node { task: NodeTask::JoinControlPlane | NodeTask::JoinWorker, .. }, _) => of("joining", "joined", "joined"),
+        (Work::Node { task: NodeTask::Ready, .. }, _) => of("waiting for", "Ready", "seen Ready"),
         (Work::Node { task: NodeTask::Label, .. }, _) => of("labelling", "labelled", "labelled"),
         (Work::Node { task: NodeTask::Drain, .. }, _) => of("draining", "drained", "drained"),
         (Work::Node { task: NodeTask::Forget, .. }, _) => of("forgetting", "forgot", "forgotten"),

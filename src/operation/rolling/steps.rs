@@ -59,7 +59,9 @@ fn made(site: &Site, state: &State, step: &Step, wanted: impl Fn(&Action) -> boo
     let plan = site.plan(state, &BTreeSet::from([step.slot.clone()]));
     let resource = ResourceId::Instance(step.slot.to_string());
     let tasks = |action: &Action| match &action.work {
-        Does::Node { task, .. } => matches!(task, NodeTask::Prepare | NodeTask::JoinControlPlane | NodeTask::JoinWorker),
+        Does::Node { task, .. } => {
+            matches!(task, NodeTask::Prepare | NodeTask::JoinControlPlane | NodeTask::JoinWorker | NodeTask::Ready)
+        }
         Does::Calls(_) => true,
     };
     let mut actions: Vec<Action> =
