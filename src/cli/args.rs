@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::args_etcd::{EtcdCommand, EtcdListArgs, EtcdStatusArgs, RestoreArgs, SnapshotArgs};
 use crate::store::Location;
 
 /// Clusters of Kubernetes on AWS from one TOML file
@@ -94,6 +95,13 @@ pub enum Command {
     Export(ExportCommand),
     Render(RenderArgs),
     Recover(RecoverArgs),
+    /// Look at etcd, save it, and put it back
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_help = "Example:\n  kubewright etcd snapshot demo.k8s.example.com"
+    )]
+    Etcd(EtcdCommand),
     /// Show or break the lock of a cluster
     #[command(subcommand, arg_required_else_help = true, after_help = "Example:\n  kubewright lock status demo.k8s.example.com")]
     Lock(LockCommand),

@@ -10,7 +10,7 @@ use kubewright::recorded::NodePhase;
 use crate::world::*;
 
 /// Three control planes and three workers in three zones.
-const HA: &str = r#"schema = 1
+pub const HA: &str = r#"schema = 1
 name = "demo.k8s.example.com"
 kubernetes = "1.34.2"
 aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b", "us-east-1c"] }
