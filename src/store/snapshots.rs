@@ -150,7 +150,8 @@ impl Snapshot {
 
     /// A name for a snapshot that is begun now.
     pub fn name(now: Timestamp, fresh: &str) -> String {
-        format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), fresh.get(..8).unwrap_or(fresh))
+        let end = fresh.len().checked_sub(8).and_then(|from| fresh.get(from..)).unwrap_or(fresh);
+        format!("{}-{end}", now.strftime("%Y%m%dT%H%M%SZ"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::args::{EtcdCommand, EtcdListArgs, EtcdStatusArgs, RestoreArgs, SnapshotArgs};
+use crate::cli::args::{EtcdCommand, EtcdListArgs, EtcdStatusArgs, Output, RestoreArgs, SnapshotArgs};
 use crate::cli::command::change::stopped_at_once;
 use crate::cli::progress::Progress;
 use crate::cli::render::etcd as render;
@@ -22,7 +22,8 @@ pub async fn run(session: &Session<'_>, command: EtcdCommand) -> Result<u8, Refu
 async fn status(session: &Session<'_>, args: EtcdStatusArgs) -> Result<u8, Refusal> {
     let env = session.env().await?;
     let report = etcd_status(&env, session.cluster(args.cluster.as_deref()).as_deref()).await?;
-    session.show(&report, || render::status(&report, env.clock.now()))?;
+    session
+        .show(&report, || render::status(&report, env.clock.now(), session.ui.width(), session.global.output == Output::Wide))?;
     let (name, etcd) = (&report.cluster, &report.etcd);
     if let Some(restore) = &report.restore {
         session.next(
@@ -78,7 +79,9 @@ async fn list(session: &Session<'_>, args: EtcdListArgs) -> Result<u8, Refusal> 
         session.next("Next:", &format!("kubewright etcd snapshot {name}"), None);
         return Ok(exit::DONE);
     }
-    session.show(&render::list_json(&list), || render::list(&list, env.clock.now()))?;
+    session.show(&render::list_json(&list), || {
+        render::list(&list, env.clock.now(), session.ui.width(), session.global.output == Output::Wide)
+    })?;
     let last = list.snapshots.iter().rev().find(|listed| listed.snapshot.is_ok());
     if let Some(last) = last {
         session.next("Next:", &format!("kubewright etcd restore {} {name}", last.id), Some("shows what that would do"));

@@ -13,14 +13,23 @@ use crate::store::{Listed, Restore, Snapshot};
 /// Column of the text beside labels.
 const LABEL: usize = 12;
 
-pub fn status(report: &EtcdReport, now: Timestamp) -> Page {
+pub fn status(report: &EtcdReport, now: Timestamp, width: usize, wide: bool) -> Page {
     let etcd = &report.etcd;
-    let headings = ["MEMBER", "ROLE", "HEALTHY", "ID", "ADDRESS", "VERSION", "SIZE", "IN USE", "TERM", "APPLIED", "LAG"];
+    let mut headings = vec!["MEMBER", "ROLE", "HEALTHY", "VERSION", "SIZE", "LAG"];
+    if wide {
+        headings.extend(["ID", "INSTANCE", "ADDRESS", "IN USE", "TERM", "APPLIED"]);
+    }
     let mut table = Table::new(&headings);
     for member in &etcd.members {
-        table.row(row(member));
+        table.row(row(member, wide));
     }
-    let mut page = if etcd.members.is_empty() { Page::new(usize::MAX) } else { table.page() };
+    let mut page = Page::new(width);
+    if !etcd.members.is_empty() {
+        page.append(table.page());
+    }
+    for member in etcd.members.iter().filter(|member| !member.healthy && !member.error.is_empty()) {
+        page.flow(0, 2, vec![ink(Ink::Warn, format!("{}: ", name(member))), Span::from(&member.error)]);
+    }
     for (slot, why) in &report.silent {
         page.flow(0, 2, vec![ink(Ink::Warn, format!("{slot}: ")), Span::from(why)]);
     }
@@ -52,32 +61,32 @@ pub fn status(report: &EtcdReport, now: Timestamp) -> Page {
     page
 }
 
-fn row(member: &MemberStatus) -> Vec<String> {
-    let name = [&member.slot, &member.name, &member.id].into_iter().find(|name| !name.is_empty()).cloned();
+/// Slot, instance or id, whichever there is.
+fn name(member: &MemberStatus) -> &str {
+    [&member.slot, &member.name, &member.id].into_iter().find(|name| !name.is_empty()).map_or("", String::as_str)
+}
+
+fn row(member: &MemberStatus, wide: bool) -> Vec<String> {
     let role = match (member.learner, member.leader) {
         (true, _) => "learner",
         (_, true) => "leader",
         (_, false) => "follower",
     };
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let healthy = match (member.healthy, member.error.is_empty()) {
-        (true, _) => "yes".to_owned(),
-        (false, true) => "no".into(),
-        (false, false) => format!("no: {}", member.error),
-    };
-    vec![
-        name.unwrap_or_default(),
+    let mut cells = vec![
+        name(member).to_owned(),
         role.into(),
-        healthy,
-        member.id.clone(),
-        member.address.clone(),
+        if member.healthy { "yes" } else { "no" }.into(),
         member.version.clone().unwrap_or_default(),
         member.size.map(bytes).unwrap_or_default(),
-        member.in_use.map(bytes).unwrap_or_default(),
-        number(member.term),
-        number(member.applied),
         number(member.lag),
-    ]
+    ];
+    if wide {
+        let in_use = member.in_use.map(bytes).unwrap_or_default();
+        cells.extend([member.id.clone(), member.name.clone(), member.address.clone(), in_use]);
+        cells.extend([number(member.term), number(member.applied)]);
+    }
+    cells
 }
 
 fn under_way(page: &mut Page, restore: Option<&Restore>) {
@@ -92,28 +101,36 @@ fn under_way(page: &mut Page, restore: Option<&Restore>) {
     }
 }
 
-pub fn list(list: &SnapshotList, now: Timestamp) -> Page {
-    let mut table = Table::new(&["SNAPSHOT", "AGE", "SIZE", "REVISION", "KEYS", "KUBERNETES", "ETCD", "TAKEN ON", "BY"]);
+pub fn list(list: &SnapshotList, now: Timestamp, width: usize, wide: bool) -> Page {
+    let mut headings = vec!["SNAPSHOT", "AGE", "SIZE", "REVISION", "KUBERNETES", "ETCD"];
+    if wide {
+        headings.extend(["KEYS", "TAKEN ON", "INSTANCE", "BY"]);
+    }
+    let mut table = Table::new(&headings);
+    let mut notes = Page::new(width);
     for Listed { id, snapshot } in list.snapshots.iter().rev() {
         match snapshot {
-            Ok(snapshot) => table.row(vec![
-                id.clone(),
-                age(since(snapshot, now)),
-                bytes(snapshot.size),
-                snapshot.revision.to_string(),
-                snapshot.keys.to_string(),
-                snapshot.kubernetes.clone(),
-                snapshot.etcd.clone(),
-                match snapshot.uid == list.uid {
-                    true => snapshot.slot.clone(),
-                    false => "an earlier cluster of this name".into(),
-                },
-                snapshot.by.clone(),
-            ]),
-            Err(why) => table.row(vec![id.clone(), why.clone()]),
+            Ok(snapshot) => {
+                let Snapshot { revision, kubernetes, etcd, keys, slot, instance, by, .. } = snapshot.clone();
+                let mut cells =
+                    vec![id.clone(), age(since(snapshot, now)), bytes(snapshot.size), revision.to_string(), kubernetes, etcd];
+                if wide {
+                    cells.extend([keys.to_string(), slot, instance, by]);
+                }
+                table.row(cells);
+                if snapshot.uid != list.uid {
+                    notes.flow(0, 2, vec![ink(Ink::Warn, format!("{id}: ")), "of an earlier cluster of this name".into()]);
+                }
+            }
+            Err(why) => {
+                table.row(vec![id.clone()]);
+                notes.flow(0, 2, vec![ink(Ink::Bad, format!("{id}: ")), Span::from(why)]);
+            }
         }
     }
-    let mut page = table.page();
+    let mut page = Page::new(width);
+    page.append(table.page());
+    page.append(notes);
     under_way(&mut page, list.restore.as_ref());
     page
 }

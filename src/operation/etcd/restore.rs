@@ -177,6 +177,8 @@ async fn locked(
     let site = Site::open(env, Some(name)).await?;
     lock.check().await?;
     let (snapshot, _) = chosen(&site, id).await?;
+    // Read whole before anything is recorded or sent.
+    Reader::new(&site.store, &snapshot).check().await.map_err(|trouble| damaged(&snapshot, trouble))?;
     let earlier = site.store.restore().await?.filter(|begun| goes_on(begun, &site, &snapshot));
     let mut record = earlier.unwrap_or_else(|| Restore {
         id: env.ids.fresh(),
