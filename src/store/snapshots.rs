@@ -64,7 +64,7 @@ pub struct Listed {
     pub snapshot: Result<Snapshot, String>,
 }
 
-/// A restore that is under way, or was interrupted.
+/// A restore that is under way, or was interrupted, after its new data was made: before that nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Restore {
@@ -82,8 +82,6 @@ pub struct Restore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestorePhase {
-    /// The data is made beside that of the running etcd; nothing has changed yet.
-    Staging,
     /// Control planes are stopped and get their new data.
     Swapping,
     /// All have their new data; none may go back.

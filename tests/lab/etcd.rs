@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, HA};
+use crate::crash::ended_at;
 use crate::kubernetes;
 use crate::lab::{Lab, until};
 use crate::machine::machines;
@@ -38,6 +39,10 @@ pub fn restores(lab: &Lab) {
     cluster.kubectl(&["delete", "configmap", "kept"]);
     cluster.kubectl(&["create", "configmap", "later", "--from-literal=word=after"]);
     cluster.ok(&["etcd", "restore", id, name]).says(&["everything that was written", "Nothing was changed"]);
+    // On S3 the steps of a restore and its heartbeats count as calls that change something.
+    for nth in [3, 4, 5] {
+        ended_at(&cluster, &["etcd", "restore", id, name, "--yes"], ("KILL", nth, "after"));
+    }
     cluster.ok(&["etcd", "restore", id, name, "--yes"]).says(&["Restored", "3 control planes"]);
     is_back(&cluster, 4);
     cluster.assert_no_op();
@@ -76,7 +81,13 @@ fn is_back(cluster: &Cluster<'_>, nodes: usize) {
     let sealed = cluster.kubectl(&["get", "secret", "sealed", "-o", "jsonpath={.data.word}"]);
     assert_eq!(sealed, "b3Blbi1zZXNhbWU=", "the key that Secrets are encrypted with is that of before");
     cluster.ok(&["etcd", "status", &cluster.name]).says(&["3 of 3 voting members healthy"]);
-    kubernetes::system_is_ready(cluster);
+    // Pods of machines that are gone are still being collected.
+    until("the pods of the system", LIMIT, || {
+        ["kube-system", "kube-flannel"].iter().all(|namespace| {
+            let words = ["-n", namespace, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=5s"];
+            cluster.try_kubectl(&words).code == Some(0)
+        })
+    });
     for what in ["daemonset/web", "deployment/shop"] {
         cluster.kubectl(&["rollout", "status", what, "--timeout=180s"]);
     }

@@ -1,7 +1,7 @@
 //! `etcd restore`: every control plane gets new data from one snapshot, with all of them as members, and all are started together.
 //!
-//! What is recorded of it is one object: which snapshot, which members, and what is being done. New data is made beside that of the running
-//! etcd before anything is stopped; from the first swap on there is no way back but another restore; none is started before all are swapped, so
+//! New data is made beside that of the running etcd before anything is stopped or recorded. What is recorded then is one object: which snapshot,
+//! which members, and what is being done; from the first swap on there is no way back but another restore; none is started before all are swapped, so
 //! that old and new data never serve beside each other.
 
 use std::collections::BTreeSet;
@@ -180,19 +180,18 @@ async fn locked(
     // Read whole before anything is recorded or sent.
     Reader::new(&site.store, &snapshot).check().await.map_err(|trouble| damaged(&snapshot, trouble))?;
     let earlier = site.store.restore().await?.filter(|begun| goes_on(begun, &site, &snapshot));
+    let is_new = earlier.is_none();
     let mut record = earlier.unwrap_or_else(|| Restore {
         id: env.ids.fresh(),
         snapshot: snapshot.id.clone(),
         begun,
         by: env.by.clone(),
         members: members(&site),
-        phase: RestorePhase::Staging,
+        phase: RestorePhase::Swapping,
     });
     let run = Restoring { env, site: &site, snapshot: &snapshot, events, stop, lock };
-    if record.phase == RestorePhase::Staging {
-        run.reach(&record).await?;
+    if is_new {
         run.stage(&record).await?;
-        record.phase = RestorePhase::Swapping;
     }
     if record.phase == RestorePhase::Swapping {
         run.reach(&record).await?;
