@@ -63,6 +63,7 @@ impl From<&OperationError> for Trouble {
                 trouble.rows.push(("left".into(), "nothing new was started".into()));
                 trouble
             }
+            OperationError::Node(error) => of_failure(&error.to_string(), &Failure::Node(error.clone())),
             OperationError::Refused(problems) => {
                 let mut trouble = Self::new("the plan cannot be applied; nothing was changed");
                 trouble.rows = problems.iter().map(|problem| ("why".to_owned(), problem.what.clone())).collect();

@@ -6,7 +6,7 @@ use crate::apply::world::{Addresses, NodeInputs};
 use crate::bootstrap::{Fleet, Machine};
 use crate::cluster::{Cluster, InstanceGroup, Role};
 use crate::desired::ResourceId;
-use crate::recorded::{Node, NodePhase, State};
+use crate::recorded::State;
 
 /// Machines of the recorded state; `addresses` are newer than the recorded ones.
 pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fleet {
@@ -17,7 +17,7 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
         let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
         let node = state.nodes.get(name).filter(|node| node.instance == record.id);
         let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
-        if group.role == Role::ControlPlane && node.is_some_and(serves) {
+        if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase.serves()) {
             ready_control_planes.push(name.clone());
         }
         let machine = Machine {
@@ -33,10 +33,6 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
         machines.insert(name.clone(), machine);
     }
     Fleet { cluster: inputs.cluster.clone(), pki: inputs.pki.clone(), machines, ready_control_planes }
-}
-
-fn serves(node: &Node) -> bool {
-    matches!(node.phase, NodePhase::Serving | NodePhase::Joined)
 }
 
 /// Puts the machine into its slot that a task is about and that is gone; another may live there now.

@@ -33,6 +33,10 @@ impl Nodes for Tasks {
         Ok(String::new())
     }
 
+    async fn etcd(&self, _: &crate::bootstrap::EtcdWork, _: &str, _: Arc<Fleet>, _: Events) -> Result<Vec<u8>, NodeError> {
+        Ok(vec![])
+    }
+
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, _: Events) -> Result<(), NodeError> {
         assert!(fleet.machines.contains_key(slot), "{slot} is not in the fleet");
         assert!(!fleet.machines[slot].private_address.is_empty(), "{slot} has no address");

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::fake_etcd::FakeEtcd;
 use super::inspect::Query;
-use super::{Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
+use super::{EtcdWork, Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::Clock;
+use crate::cluster::Role;
 
 /// Remembers tasks, fails on demand, takes time on a clock. Clones share what they remember.
 #[derive(Clone, Default)]
@@ -23,6 +25,9 @@ struct Inner {
     faults: BTreeMap<(NodeTask, String), Vec<NodeError>>,
     durations: BTreeMap<NodeTask, Duration>,
     answers: Vec<(Query, String, Result<String, String>)>,
+    etcd: FakeEtcd,
+    works: Vec<(String, String)>,
+    etcd_faults: Vec<(String, String, String)>,
     working: usize,
     most_at_once: usize,
 }
@@ -45,12 +50,13 @@ impl FakeNodes {
 
     /// Nodes of their own, which start equal.
     pub fn fork(&self) -> Self {
-        let Inner { tasks, faults, durations, answers, .. } = &*self.lock();
+        let Inner { tasks, faults, durations, answers, etcd, .. } = &*self.lock();
         let inner = Inner {
             tasks: tasks.clone(),
             faults: faults.clone(),
             durations: durations.clone(),
             answers: answers.clone(),
+            etcd: etcd.clone(),
             ..Inner::default()
         };
         Self { inner: Arc::new(Mutex::new(inner)), clock: self.clock.clone() }
@@ -76,6 +82,33 @@ impl FakeNodes {
         let mut inner = self.lock();
         inner.answers.retain(|(other, of, _)| (*other, of.as_str()) != (query, slot));
         inner.answers.push((query, slot.into(), said.map(Into::into).map_err(Into::into)));
+    }
+
+    /// Gives etcd this content.
+    pub fn write_etcd(&self, data: &[u8]) {
+        self.lock().etcd.write(data);
+    }
+
+    /// What the etcd of a control plane holds.
+    pub fn etcd_data(&self, slot: &str) -> Vec<u8> {
+        self.lock().etcd.data(slot).to_vec()
+    }
+
+    /// Work on etcd in the order of the starts: its name and the slot.
+    pub fn etcd_works(&self) -> Vec<(String, String)> {
+        self.lock().works.clone()
+    }
+
+    /// What a real etcd would not have survived, and control planes that do not run.
+    pub fn etcd_violations(&self) -> Vec<String> {
+        let inner = self.lock();
+        let stopped = inner.etcd.stopped.iter().map(|slot| format!("{slot} does not run"));
+        inner.etcd.violations.iter().cloned().chain(stopped).collect()
+    }
+
+    /// The next work of this name on this slot fails.
+    pub fn fail_etcd(&self, work: &str, slot: &str, cause: &str) {
+        self.lock().etcd_faults.push((work.into(), slot.into(), cause.into()));
     }
 
     /// How long each task of this kind takes.
@@ -120,15 +153,15 @@ fn made_up(slot: &str, step: &str, cause: &str) -> NodeError {
 }
 
 /// Control planes that joined and were not removed are healthy members; the first leads until it gives that away.
-fn etcd(tasks: &[Asked]) -> String {
+fn etcd(tasks: &[Asked], asked: &str, revision: u64) -> String {
     let (mut members, mut leader): (Vec<(usize, &str)>, usize) = (vec![], 0);
-    for (number, asked) in tasks.iter().enumerate().filter(|(_, asked)| asked.succeeded == Some(true)) {
-        let at = members.iter().position(|(_, name)| *name == asked.instance);
-        match (asked.task, at) {
-            (NodeTask::Init | NodeTask::JoinControlPlane, None) => members.push((number + 1, &asked.instance)),
+    for (number, done) in tasks.iter().enumerate().filter(|(_, done)| done.succeeded == Some(true)) {
+        let at = members.iter().position(|(_, name)| *name == done.instance);
+        match (done.task, at) {
+            (NodeTask::Init | NodeTask::JoinControlPlane, None) => members.push((number + 1, &done.instance)),
             (NodeTask::RemoveMember, Some(at)) => drop(members.remove(at)),
             (NodeTask::MoveLeader, Some(_)) => {
-                let other = members.iter().rev().find(|(_, name)| *name != asked.instance);
+                let other = members.iter().rev().find(|(_, name)| *name != done.instance);
                 leader = other.map_or(leader, |(id, _)| *id);
             }
             _ => {}
@@ -141,18 +174,36 @@ fn etcd(tasks: &[Asked]) -> String {
     let list: Vec<_> =
         members.iter().map(|(id, name)| serde_json::json!({"ID": id, "name": name, "clientURLs": [url(name)]})).collect();
     let health: Vec<_> = members.iter().map(|(_, name)| serde_json::json!({"endpoint": url(name), "health": true})).collect();
-    let status = serde_json::json!([{"Endpoint": "fake", "Status": {"leader": leader}}]);
-    format!("members {}\nhealth {}\nstatus {status}\n", serde_json::json!({"members": list}), serde_json::json!(health))
+    let status = |id: &usize| {
+        serde_json::json!({"Endpoint": "fake", "Status": {
+            "header": {"member_id": id, "revision": revision}, "version": "3.6.5", "leader": leader, "dbSize": 20_480,
+            "dbSizeInUse": 16_384, "raftTerm": 2, "raftIndex": 100, "raftAppliedIndex": 100,
+        }})
+    };
+    let all: Vec<_> = members.iter().map(|(id, _)| status(id)).collect();
+    let own: Vec<_> = members.iter().filter(|(_, name)| *name == asked).map(|(id, _)| status(id)).collect();
+    format!(
+        "local {}\nmembers {}\nhealth {}\nstatus {}\nalarms {{}}\n",
+        serde_json::json!(own),
+        serde_json::json!({"members": list}),
+        serde_json::json!(health),
+        serde_json::json!(all)
+    )
 }
 
 #[async_trait]
 impl Nodes for FakeNodes {
     /// Every control plane answers, and every machine that joined is a Ready node.
-    async fn ask(&self, query: Query, slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
+    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
         let inner = self.lock();
         if let Some((.., said)) = inner.answers.iter().find(|(other, of, _)| (*other, of.as_str()) == (query, slot)) {
             return said.clone().map_err(|cause| made_up(slot, "ask", &cause));
         }
+        let stopped = inner.etcd.stopped.contains(slot);
+        if stopped && !matches!(query, Query::EtcdStatus | Query::Look) {
+            return Err(made_up(slot, "ask", "connection refused"));
+        }
+        let instance = fleet.machines.get(slot).map(|machine| machine.instance.clone()).unwrap_or_default();
         let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
         let did = |asked: &&Asked| asked.succeeded == Some(true);
         let joined = inner.tasks.iter().filter(|asked| joins.contains(&asked.task)).filter(did);
@@ -178,9 +229,30 @@ impl Nodes for FakeNodes {
             Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
             Query::Pods => serde_json::json!({ "items": [] }).to_string(),
             Query::Vitals | Query::Look => String::new(),
-            Query::Etcd => etcd(&inner.tasks),
+            Query::EtcdStatus if stopped => String::new(),
+            Query::Etcd | Query::EtcdStatus => etcd(&inner.tasks, &instance, inner.etcd.revision),
             Query::Budgets => "{\"items\":[]}\n{\"items\":[]}".into(),
         })
+    }
+
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, _: Events) -> Result<Vec<u8>, NodeError> {
+        tokio::task::yield_now().await;
+        let mut inner = self.lock();
+        inner.works.push((work.as_str().into(), slot.into()));
+        let of = |fault: &(String, String, String)| fault.0 == work.as_str() && fault.1 == slot;
+        if let Some(at) = inner.etcd_faults.iter().position(of) {
+            let (.., cause) = inner.etcd_faults.remove(at);
+            return Err(made_up(slot, work.as_str(), &cause));
+        }
+        let is_plane = |machine: &&super::Machine| fleet.group_of(machine).is_some_and(|group| group.role == Role::ControlPlane);
+        let planes: Vec<(String, String)> = fleet
+            .machines
+            .values()
+            .filter(is_plane)
+            .filter(|machine| fleet.ready_control_planes.contains(&machine.slot))
+            .map(|machine| (machine.slot.clone(), machine.instance.clone()))
+            .collect();
+        inner.etcd.work(work, slot, &planes).map_err(|cause| made_up(slot, work.as_str(), &cause))
     }
 
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {

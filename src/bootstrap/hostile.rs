@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::kubeadm::{self, Discovery, Place};
 use super::template::{render, shell_word};
-use super::{Machine, NodeTask, Pki, steps, user_data};
+use super::{EtcdWork, Fleet, Machine, NodeTask, Pki, Stage, steps, user_data};
 use crate::cluster::Cluster;
 use crate::secret::Secret;
 
@@ -110,6 +110,31 @@ fn sh(args: &[&str], script: &str) -> (bool, Vec<u8>) {
     (output.status.success(), output.stdout)
 }
 
+/// Work on etcd, about a machine.
+fn works(machine: &Machine) -> Vec<EtcdWork> {
+    let Machine { slot, instance, private_address, .. } = machine.clone();
+    let stage = Stage {
+        restore: instance.clone(),
+        name: instance.clone(),
+        sha256: instance.clone(),
+        size: 1,
+        members: vec![(instance.clone(), private_address)],
+    };
+    vec![
+        EtcdWork::Save { name: instance.clone() },
+        EtcdWork::Read { name: instance.clone(), part: 1, size: 1 },
+        EtcdWork::Drop { name: instance.clone() },
+        EtcdWork::Stage(Box::new(stage)),
+        EtcdWork::Stop,
+        EtcdWork::Swap { restore: instance.clone() },
+        EtcdWork::Start,
+        EtcdWork::Tidy { live: vec![instance.clone()] },
+        EtcdWork::Register,
+        EtcdWork::Node { node: instance, control_plane: true },
+        EtcdWork::Labels { of: slot },
+    ]
+}
+
 /// Renders everything that this place leads to; YAML is compared with its model on the way.
 fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
     let discovery = Discovery { token: Secret::new("abcdef.0123456789abcdef"), ca_cert_hash: "sha256:00".into() };
@@ -131,6 +156,13 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
                 | steps::Work::Drain(body) => body,
             };
         }
+    }
+    for work in works(place.machine) {
+        let (slot, machine) = (&place.machine.slot, place.machine);
+        let machines = [(slot.clone(), machine.clone())].into();
+        let fleet =
+            Fleet { cluster: place.cluster.clone(), pki: pki.clone(), machines, ready_control_planes: vec![slot.clone()] };
+        scripts += &work.body(&fleet, slot)?;
     }
     scripts += steps::init_files(place, &discovery.token)?.expose();
     scripts += steps::join_files(place, &discovery, place.machine)?.expose();

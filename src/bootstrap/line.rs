@@ -24,6 +24,11 @@ pub(super) const UNPACK: &str = "set -e; d=/var/lib/kubewright/bundle/incoming; 
      if [ \"$(id -u)\" = 0 ]; then s=; else s='sudo -n'; fi; \
      $s mkdir -p $d; exec $s tar --extract --file=- --directory=$d --no-same-owner --overwrite";
 
+/// Unpacks the tar stream on its stdin into the folder where parts of a snapshot arrive.
+pub(super) const RECEIVE: &str = "set -e; umask 077; d=/var/lib/kubewright/etcd/incoming; \
+     if [ \"$(id -u)\" = 0 ]; then s=; else s='sudo -n'; fi; \
+     $s mkdir -p -m 0700 $d; exec $s tar --extract --file=- --directory=$d --no-same-owner --overwrite";
+
 /// Told what is being waited for.
 pub(super) type Waiting<'a> = &'a (dyn Fn(String) + Send + Sync);
 

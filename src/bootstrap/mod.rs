@@ -7,9 +7,11 @@ pub mod cni;
 pub mod console;
 #[cfg(test)]
 mod dns_tests;
+pub mod etcd;
 pub mod facts;
 mod failure;
 pub mod fake;
+mod fake_etcd;
 #[cfg(test)]
 mod hostile;
 pub mod inspect;
@@ -27,6 +29,7 @@ mod unit;
 mod user_data;
 
 pub use bundle::Bundle;
+pub use etcd::{EtcdWork, Saved, Stage};
 pub use fake::FakeNodes;
 pub use nodes::SshNodes;
 pub use render::{render, render_fleet};
@@ -164,4 +167,7 @@ pub trait Nodes: Send + Sync {
 
     /// Asks a control plane; the answer is `kubectl`'s output as it came.
     async fn ask(&self, query: inspect::Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError>;
+
+    /// Saves or restores a control plane's etcd, one piece of work at a time; the answer is what its script printed.
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError>;
 }

@@ -17,7 +17,7 @@ use super::line::{Line, ROOT};
 use super::run::Run;
 use super::ssh::{Known, Limits, Login, SshError, Stdin, Target};
 use super::template::render;
-use super::{Consoles, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
+use super::{Consoles, EtcdWork, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::{Clock, Ids};
 use crate::cluster::{HostKeys, Packages, Role, SshAddress, SshAuth};
 use crate::secret::Secret;
@@ -32,12 +32,12 @@ const TO_CONTROL_PLANE: usize = 4;
 /// Carries tasks out over SSH. One value serves one run of kubewright; connections are kept between tasks.
 pub struct SshNodes {
     consoles: Arc<dyn Consoles>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     limits: Limits,
     passphrase: Option<Secret>,
     /// Owner of the nodes' fences.
-    run: String,
+    pub(super) run: String,
     lines: Mutex<BTreeMap<(String, usize), Arc<Line>>>,
     host_keys: Mutex<BTreeMap<String, Vec<String>>>,
     learning: tokio::sync::Mutex<()>,
@@ -73,7 +73,7 @@ impl SshNodes {
     }
 
     /// The line to a machine; learns its host keys first where they are not known.
-    async fn line(&self, fleet: &Fleet, machine: &Machine, events: &Events) -> Result<Arc<Line>, Failure> {
+    pub(super) async fn line(&self, fleet: &Fleet, machine: &Machine, events: &Events) -> Result<Arc<Line>, Failure> {
         self.nth_line(fleet, machine, events, 0).await
     }
 
@@ -291,9 +291,10 @@ fn question(query: Query) -> Result<String, String> {
         Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
         Query::Vitals => return render("steps/vitals.sh.j2", serde_json::json!({})),
         Query::Look => return render("steps/look.sh.j2", serde_json::json!({})),
-        Query::Etcd => {
+        Query::Etcd | Query::EtcdStatus => {
             let path = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
-            let [tool, asked] = ["etcdctl", "etcd"].map(|name| render(&format!("steps/{name}.sh.j2"), serde_json::json!({})));
+            let asked = if query == Query::Etcd { "etcd" } else { "etcd-status" };
+            let [tool, asked] = ["etcdctl", asked].map(|name| render(&format!("steps/{name}.sh.j2"), serde_json::json!({})));
             return Ok(format!("{path}{}{}", tool?, asked?));
         }
         Query::Budgets => return render("steps/budgets.sh.j2", serde_json::json!({"selector": "status.phase!=Succeeded"})),
@@ -312,6 +313,10 @@ impl Nodes for SshNodes {
             let address = fleet.machines.get(slot).map(|machine| machine.private_address.clone()).unwrap_or_default();
             NodeError { left: "nothing was changed".into(), ..failure.into_error(NodeTask::Prepare, slot, address, 0) }
         })
+    }
+
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError> {
+        self.work_on_etcd(work, slot, &fleet, &events).await
     }
 
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {

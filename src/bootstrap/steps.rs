@@ -364,7 +364,7 @@ fn files(only_in: Option<&str>, files: Vec<File>) -> Result<String, String> {
 }
 
 /// Labels and taints, as `kubectl` takes them. A kubelet may not give itself most of them, so a control plane does.
-fn labels(place: Place<'_>) -> Result<String, String> {
+pub(super) fn labels(place: Place<'_>) -> Result<String, String> {
     let (cluster, group, machine) = (place.cluster, place.group, place.machine);
     let role = match group.role {
         Role::ControlPlane => "control-plane",

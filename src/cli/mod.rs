@@ -3,6 +3,7 @@
 //! [`ui`] is the only door to the terminal; [`outside`] is what commands take from the process.
 
 pub mod args;
+mod args_etcd;
 pub mod command;
 pub mod kubeconfig;
 pub mod outside;
@@ -115,6 +116,7 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
         Command::Export(command) => Box::pin(command::export::run(session, command)).await,
         Command::Render(args) => Box::pin(command::render::run(session, args)).await,
         Command::Recover(args) => Box::pin(command::recover::run(session, args)).await,
+        Command::Etcd(command) => Box::pin(command::etcd::run(session, command)).await,
         Command::Lock(command) => Box::pin(command::lock::run(session, command)).await,
         Command::Schema { of } => command::version::schema(session, of),
         Command::Completion { shell } => command::version::completion(session, shell),

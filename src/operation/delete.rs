@@ -39,6 +39,8 @@ pub struct DeleteReport {
     pub remaining: Vec<String>,
     /// Where the history of the spec is kept; `None` after a purge, or where there was none.
     pub kept: Option<String>,
+    /// How many snapshots of etcd are kept, and where.
+    pub kept_snapshots: Option<(usize, String)>,
     pub calls: Calls,
     pub seconds: f64,
 }
@@ -234,13 +236,15 @@ async fn locked(
         .filter(|action| action.id.starts_with("delete "))
         .map(|action| action.id.trim_start_matches("delete ").to_owned())
         .collect();
-    let mut kept = None;
+    let (mut kept, mut kept_snapshots) = (None, None);
     if remaining.is_empty() && outcome.is_complete() && !outcome.stopped {
         let held = match &recorder {
             Some(recorder) => Some(recorder.held().await),
             None => None,
         };
         opened.store.forget(held.as_ref(), !purge).await?;
+        let snapshots = if purge { 0 } else { opened.store.snapshots().await?.len() };
+        kept_snapshots = (snapshots > 0).then(|| (snapshots, format!("{}/etcd", opened.store.location())));
         kept = (!purge && recorder.is_some()).then(|| format!("{}/revisions", opened.store.location()));
     }
     Ok(DeleteReport {
@@ -248,6 +252,7 @@ async fn locked(
         outcome,
         remaining,
         kept,
+        kept_snapshots,
         calls: opened.cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
     })

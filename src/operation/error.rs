@@ -1,6 +1,7 @@
 //! Why an operation did not run, with its exit code.
 
 use crate::apply::Failure;
+use crate::bootstrap::NodeError;
 use crate::cloud::CloudError;
 use crate::plan::{NoPlan, Problem};
 use crate::store::StoreError;
@@ -46,6 +47,17 @@ pub enum OperationError {
     UnknownGroup { cluster: String, kind: &'static str, name: String, known: Vec<String> },
     #[error("an earlier run could not be settled: {0}")]
     Unsettled(Failure),
+    #[error("cluster {cluster} has no etcd that a snapshot could be taken of: none of its members answers")]
+    NoEtcd { cluster: String },
+    #[error("cluster {cluster} has no snapshot {id}{}", list(known))]
+    UnknownSnapshot { cluster: String, id: String, known: Vec<String> },
+    #[error("snapshot {id} is not restored; nothing was changed\n  why {why}")]
+    SnapshotRefused { id: String, why: String, next: String },
+    #[error("{0}")]
+    Node(Box<NodeError>),
+    /// By a person, between two steps.
+    #[error("{0}")]
+    Interrupted(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -73,7 +85,9 @@ impl OperationError {
             Self::Store(error) => error.exit_code(),
             Self::UnknownGroup { .. } => 64,
             Self::Refused(_) | Self::OtherName { .. } => 5,
-            Self::NoPlan { .. } | Self::PlanMoved { .. } | Self::NotSettled { .. } => 5,
+            Self::NoPlan { .. } | Self::PlanMoved { .. } | Self::NotSettled { .. } | Self::SnapshotRefused { .. } => 5,
+            Self::Node(_) => 7,
+            Self::Interrupted(_) => 130,
             _ => 1,
         }
     }
@@ -107,7 +121,13 @@ impl OperationError {
                 Some(near) => format!("did you mean {near}?"),
                 None => "kubewright get instance-groups".into(),
             },
-            Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => return None,
+            Self::NoEtcd { cluster } => format!("kubewright etcd status {cluster}"),
+            Self::UnknownSnapshot { cluster, .. } => format!("kubewright etcd list {cluster}"),
+            Self::SnapshotRefused { next, .. } => next.clone(),
+            Self::Interrupted(_) => "run the same command again".into(),
+            Self::Node(_) | Self::Store(_) | Self::Cloud(_) | Self::Refused(_) | Self::Unsettled(_) | Self::Failed(_) => {
+                return None;
+            }
         })
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use crate::bootstrap::inspect::Query;
-use crate::bootstrap::{Events, Fleet, NodeError, NodeTask, Nodes};
+use crate::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes};
 use crate::cloud::{Calls, Cloud, CloudError, ErrorClass, NetworkInterface, Scope, calls};
 use crate::observed::{
     Account, Address, HostedZone, Image, Instance, InternetGateway, KeyPair, MachineType, NatGateway, RecordSet, RouteTable,
@@ -55,6 +55,22 @@ fn unsent(action: String, error: &StoreError) -> CloudError {
     }
 }
 
+fn untouched(slot: &str, error: &StoreError) -> NodeError {
+    NodeError {
+        slot: slot.to_owned(),
+        address: String::new(),
+        step: "lock".into(),
+        command: None,
+        exit: None,
+        stderr: vec![],
+        log: vec![],
+        cause: error.to_string().replace('\n', ";"),
+        left: "nothing was done on it by this task".into(),
+        retryable: !matches!(error, StoreError::LockBroken { .. }),
+        seconds: 0,
+    }
+}
+
 /// Nodes that are touched only while the lock is held. Questions go through.
 pub struct GuardedNodes {
     nodes: Arc<dyn Nodes>,
@@ -70,24 +86,17 @@ impl GuardedNodes {
 #[async_trait]
 impl Nodes for GuardedNodes {
     async fn run(&self, task: NodeTask, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<(), NodeError> {
-        self.hold.confirm().await.map_err(|error| NodeError {
-            slot: slot.to_owned(),
-            address: String::new(),
-            step: "lock".into(),
-            command: None,
-            exit: None,
-            stderr: vec![],
-            log: vec![],
-            cause: error.to_string().replace('\n', ";"),
-            left: "nothing was done on it by this task".into(),
-            retryable: !matches!(error, StoreError::LockBroken { .. }),
-            seconds: 0,
-        })?;
+        self.hold.confirm().await.map_err(|error| untouched(slot, &error))?;
         self.nodes.run(task, slot, fleet, events).await
     }
 
     async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
         self.nodes.ask(query, slot, fleet).await
+    }
+
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError> {
+        self.hold.confirm().await.map_err(|error| untouched(slot, &error))?;
+        self.nodes.etcd(work, slot, fleet, events).await
     }
 }
 

@@ -5,6 +5,7 @@ mod changed;
 mod delegation;
 mod delete;
 mod error;
+mod etcd;
 mod guard;
 mod lock;
 mod read;
@@ -20,6 +21,10 @@ mod validate;
 pub use delegation::{FakeResolver, Resolver, SystemResolver};
 pub use delete::{DeletePrepared, DeleteReport, apply_delete, prepare_delete};
 pub use error::OperationError;
+pub use etcd::{
+    EtcdReport, RestorePlan, RestoreReport, SnapshotList, SnapshotReport, apply_restore, etcd_snapshot, etcd_snapshots,
+    etcd_status, prepare_restore,
+};
 pub use guard::{Ask, Guarded, GuardedNodes};
 pub use lock::LockManners;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};

@@ -123,6 +123,14 @@ pub fn instances(planner: &mut Planner<'_>) {
     for slot in planner.taken {
         *have_by_group.entry(&slot.group).or_default() += 1;
     }
+    let all_lost = all_control_planes_lost(planner);
+    if all_lost {
+        let name = &planner.input.cluster.name;
+        planner.plan.warnings.push(format!(
+            "all control planes are gone: the new ones begin with an empty etcd, and pods end on the nodes that are left; put the data back \
+             right afterwards with `kubewright etcd restore latest {name} --yes`"
+        ));
+    }
     let mut after = BTreeMap::new();
     for machine in &planner.desired.machines {
         let slot = &machine.name;
@@ -132,9 +140,9 @@ pub fn instances(planner: &mut Planner<'_>) {
             starting(planner, machine, instance);
             continue;
         }
-        let lost = planner.input.recorded.nodes.get(slot);
-        let lost = lost.filter(|node| matches!(node.phase, NodePhase::Serving | NodePhase::Joined));
+        let lost = planner.input.recorded.nodes.get(slot).filter(|node| node.phase.serves());
         if machine.role == Role::ControlPlane
+            && !all_lost
             && let Some(node) = lost
         {
             planner.error(
@@ -189,6 +197,24 @@ pub fn instances(planner: &mut Planner<'_>) {
             behind: behind_by_group.get(group.name.as_str()).copied().unwrap_or(0),
         })
         .collect();
+}
+
+/// Control planes had joined, and none of them is left: there is no etcd whose members would have to be asked.
+fn all_control_planes_lost(planner: &Planner<'_>) -> bool {
+    let planes = || planner.desired.machines.iter().filter(|machine| machine.role == Role::ControlPlane);
+    let had = planes().any(|machine| {
+        let node = planner.input.recorded.nodes.get(&machine.name);
+        node.is_some_and(|node| node.phase.serves()) && !planner.found.instances.contains_key(&machine.id)
+    });
+    // Also one that the spec no longer calls for.
+    let is_left = |(resource, twins): (&ResourceId, &Vec<&Instance>)| {
+        let Some(slot) = twins.first().and_then(|instance| slot_of(resource, instance)) else { return false };
+        let group = planner.input.cluster.group(&slot.group);
+        let node = planner.input.recorded.nodes.get(&slot.to_string());
+        group.is_some_and(|group| group.role == Role::ControlPlane)
+            && node.is_some_and(|node| node.phase >= NodePhase::Serving && planner.found.id(resource) == Some(&node.instance))
+    };
+    had && !planner.found.instances.iter().any(is_left)
 }
 
 fn create_instance(planner: &mut Planner<'_>, machine: &Machine, after: Vec<String>, reason: String) {

@@ -151,6 +151,13 @@ pub enum NodePhase {
     Leaving,
 }
 
+impl NodePhase {
+    /// Of a control plane: it takes part in etcd, and its API server answers.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Joined)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// `user@host`.

@@ -4,6 +4,7 @@ use super::cluster::{ClusterStore, JOURNAL, REVISIONS, SECRETS, SPEC, STATE};
 use super::error::StoreError;
 use super::lock::LOCK;
 use super::objects::{ObjectError, Objects};
+use super::snapshots::ETCD;
 
 /// An object of somebody else in the store, for a warning; of a large bucket only the first page of its list is looked at.
 pub async fn foreign(objects: &dyn Objects) -> Result<Option<String>, StoreError> {
@@ -14,7 +15,7 @@ pub async fn foreign(objects: &dyn Objects) -> Result<Option<String>, StoreError
 /// A name in a cluster's folder that kubewright gives.
 fn is_ours(name: &str) -> bool {
     match name.split_once('/') {
-        Some((folder, _)) => [REVISIONS, SECRETS, JOURNAL].contains(&folder),
+        Some((folder, _)) => [REVISIONS, SECRETS, JOURNAL, ETCD].contains(&folder),
         None => [STATE, SPEC, LOCK].contains(&name),
     }
 }

@@ -6,10 +6,11 @@ use super::envelope::Document;
 use super::error::StoreError;
 use super::objects::Version;
 use super::settle::Settled;
+use super::snapshots::ETCD;
 
 impl ClusterStore {
     /// Ends the record of a cluster whose resources are gone: state, secrets, journal and spec; with `keep_history` the
-    /// revisions stay. `held` is the state that this run has loaded or saved; one that somebody else wrote is not removed, nor
+    /// revisions and the snapshots of etcd stay. `held` is the state that this run has loaded or saved; one that somebody else wrote is not removed, nor
     /// anything else then. The lock stays until it is released. What an interruption leaves is taken away by the next call.
     ///
     /// Of a run that is paused in the middle, and whose lock is taken over, nothing of the next cluster of that name falls victim:
@@ -21,7 +22,7 @@ impl ClusterStore {
             keys.extend(self.settler.list(&self.key(folder)).await?);
         }
         if !keep_history {
-            for folder in [REVISIONS, DAMAGED] {
+            for folder in [REVISIONS, DAMAGED, ETCD] {
                 keys.extend(self.settler.list(&self.key(folder)).await?);
             }
         }

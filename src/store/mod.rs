@@ -4,7 +4,7 @@
 //! `cloud::aws::objects` and, for tests, by [`memory`]. [`cluster`] is the layout of one cluster on top of it:
 //!
 //! ```text
-//! <cluster>/spec.toml  revisions/NNNN.toml  state.json  lock.json  secrets/  journal/  damaged/
+//! <cluster>/spec.toml  revisions/NNNN.toml  state.json  lock.json  secrets/  journal/  damaged/  etcd/
 //! ```
 //!
 //! The lock is advisory; the compare-and-swap of `state.json` is the fence. A write that a store refuses or does not answer
@@ -27,6 +27,7 @@ pub mod recorder;
 mod revisions;
 mod secrets;
 mod settle;
+mod snapshots;
 mod takeover;
 
 pub use cluster::{ClusterStore, Held, clusters};
@@ -41,3 +42,4 @@ pub use memory::MemoryObjects;
 pub use objects::{Condition, Object, ObjectError, Objects, Version};
 pub use previous::Earlier;
 pub use recorder::Recorder;
+pub use snapshots::{Listed, PART, Restore, RestorePhase, Snapshot};

@@ -22,7 +22,7 @@ const ENDS: [(&str, u32, &str, bool); 7] = [
 ];
 
 /// Runs a command that gets a signal at its n-th changing call.
-fn ended_at(cluster: &Cluster<'_>, words: &[&str], (signal, nth, when): (&str, u32, &str)) -> Done {
+pub fn ended_at(cluster: &Cluster<'_>, words: &[&str], (signal, nth, when): (&str, u32, &str)) -> Done {
     let number = nth.to_string();
     let fault = ["fault", "add", "--kind", "change", "--nth", &number, "--mode", "signal", "--signal", signal, "--when", when];
     cluster.lab.ask(&fault);

@@ -6,6 +6,8 @@
 mod account;
 mod cluster;
 mod crash;
+#[cfg(feature = "real")]
+mod etcd;
 mod hardening;
 mod kubernetes;
 mod lab;
@@ -31,6 +33,8 @@ type Test = fn(&Lab);
 const TESTS: &[(&str, Test)] = &[
     ("minimal_lives_on_s3", lifecycle::minimal),
     ("ha_lives_on_disk", lifecycle::ha),
+    #[cfg(feature = "real")]
+    ("a_cluster_is_restored_also_after_all_its_control_planes_were_lost", etcd::restores),
     #[cfg(feature = "real")]
     ("a_roll_replaces_every_machine_while_the_api_answers", rolling::rolls),
     #[cfg(feature = "real")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use kubewright::bootstrap::inspect::Query;
-use kubewright::bootstrap::{Events, Fleet, NodeError, NodeTask, Nodes};
+use kubewright::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes};
 use kubewright::cli::outside::Outside;
 use kubewright::cli::ui::Streams;
 use kubewright::clock::{Clock, CountingIds};
@@ -358,5 +358,9 @@ impl Nodes for GatedNodes {
 
     async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
         self.inner.ask(query, slot, fleet).await
+    }
+
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError> {
+        self.inner.etcd(work, slot, fleet, events).await
     }
 }

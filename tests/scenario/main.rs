@@ -7,6 +7,7 @@ mod codes;
 mod damage;
 mod drift;
 mod edits;
+mod etcd;
 mod faults;
 mod life;
 mod names;

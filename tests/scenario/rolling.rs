@@ -11,7 +11,7 @@ use kubewright::recorded::NodePhase;
 use crate::world::*;
 
 /// One more machine of a group at a time, none fewer.
-static HA: LazyLock<String> = LazyLock::new(|| format!("{LARGE}rolling_update = {{ max_surge = 1, max_unavailable = 0 }}\n"));
+pub static HA: LazyLock<String> = LazyLock::new(|| format!("{LARGE}rolling_update = {{ max_surge = 1, max_unavailable = 0 }}\n"));
 
 /// A cluster of which everything is behind.
 async fn behind(text: &str) -> World {

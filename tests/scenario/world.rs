@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use kubewright::bootstrap::inspect::Query;
-use kubewright::bootstrap::{Events, FakeNodes, Fleet, NodeError, NodeTask, Nodes};
+use kubewright::bootstrap::{EtcdWork, Events, FakeNodes, Fleet, NodeError, NodeTask, Nodes};
 use kubewright::cli::outside::Outside;
 use kubewright::cli::ui::Streams;
 use kubewright::clock::{Clock, CountingIds, VirtualClock};
@@ -177,6 +177,20 @@ impl Nodes for Strict {
 
     async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
         self.inner.ask(query, slot, fleet).await
+    }
+
+    async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError> {
+        let hangs = self.hangs();
+        if hangs == Some(false) {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let answer = self.inner.etcd(work, slot, fleet, events).await?;
+        if hangs == Some(true) {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(answer)
     }
 }
 

@@ -4,11 +4,13 @@ use serde::Deserialize;
 
 mod budgets;
 mod etcd;
+mod etcd_status;
 mod look;
 mod vitals;
 
 pub use budgets::{Kept, kept};
 pub use etcd::Etcd;
+pub use etcd_status::{Alarm, EtcdStatus, MemberStatus};
 pub use look::{CLOCK_LIMIT, CRASHES, Cause, Look};
 pub use vitals::{AddOn, Dns, Lease, Member, Request, Vitals};
 
@@ -26,6 +28,8 @@ pub enum Query {
     Look,
     /// Members of etcd, their health and who leads: [`Etcd`].
     Etcd,
+    /// As much as there is to know of etcd: [`EtcdStatus`].
+    EtcdStatus,
     /// Disruption budgets, and pods that they may keep: [`kept`].
     Budgets,
 }

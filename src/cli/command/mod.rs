@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod delete;
+pub mod etcd;
 pub mod export;
 pub mod get;
 pub mod lock;

@@ -35,6 +35,7 @@ pub fn deleted(report: &DeleteReport) -> Value {
         "outcome": outcome(&report.outcome),
         "remaining": report.remaining,
         "kept": report.kept,
+        "kept_snapshots": report.kept_snapshots.as_ref().map(|(n, location)| json!({ "count": n, "location": location })),
         "calls": calls(report.calls),
         "seconds": report.seconds,
     })

@@ -1,6 +1,7 @@
 //! Values as people read them, and as machines do.
 
 mod entry;
+pub mod etcd;
 pub mod json;
 pub mod outcome;
 pub mod plan;

@@ -114,6 +114,13 @@ pub fn deleted(report: &DeleteReport, width: usize) -> Page {
     if let Some(kept) = &report.kept {
         page.flow(0, 2, vec![format!("Kept: the history of the spec ({kept}).").into()]);
     }
+    if let Some((n, location)) = &report.kept_snapshots {
+        let text = format!(
+            "Kept: {} of etcd ({location}), with the Secrets that were in it; --purge takes them.",
+            count(*n, "snapshot")
+        );
+        page.flow(0, 2, vec![text.into()]);
+    }
     page
 }
 

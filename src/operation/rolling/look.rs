@@ -150,7 +150,7 @@ impl Eyes<'_> {
     }
 }
 
-pub(super) fn addresses(instances: &[Instance]) -> Addresses {
+pub(in crate::operation) fn addresses(instances: &[Instance]) -> Addresses {
     let resource = |instance: &Instance| instance.tags.get(tags::RESOURCE).and_then(|text| text.parse::<ResourceId>().ok());
     let live = instances.iter().filter(|instance| instance.is_live());
     live.filter_map(|instance| Some((resource(instance)?, (instance.private_address.clone(), instance.public_address.clone()))))

@@ -28,6 +28,7 @@ use crate::plan::{Input, Plan, found::Found, plan_with, slot_of};
 use crate::recorded::{NodePhase, Run, State};
 use crate::rolling::{Blocked, Decision, Line, Time, View, outline};
 use crate::store::{Lock, Recorder};
+pub(super) use look::addresses;
 use look::{Eyes, Memory};
 
 /// What is asked for.
