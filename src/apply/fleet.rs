@@ -17,7 +17,8 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
         let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
         let node = state.nodes.get(name).filter(|node| node.instance == record.id);
         let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
-        if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase == NodePhase::Joined) {
+        let serves = |phase| phase == NodePhase::Joined || (inputs.in_place && phase == NodePhase::Drained);
+        if group.role == Role::ControlPlane && node.is_some_and(|node| serves(node.phase)) {
             ready_control_planes.push(name.clone());
         }
         let machine = Machine {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::inspect::Query;
 use super::{Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::Clock;
+use crate::cluster::KubernetesVersion;
 
 /// Remembers tasks, fails on demand, takes time on a clock. Clones share what they remember.
 #[derive(Clone, Default)]
@@ -34,6 +35,8 @@ pub struct Asked {
     pub slot: String,
     pub instance: String,
     pub ready_control_planes: Vec<String>,
+    /// Version of Kubernetes that the cluster was to have.
+    pub kubernetes: Option<KubernetesVersion>,
     /// `None` while it works, and for ever if its caller went away.
     pub succeeded: Option<bool>,
 }
@@ -148,7 +151,7 @@ fn etcd(tasks: &[Asked]) -> String {
 #[async_trait]
 impl Nodes for FakeNodes {
     /// Every control plane answers, and every machine that joined is a Ready node.
-    async fn ask(&self, query: Query, slot: &str, _fleet: Arc<Fleet>) -> Result<String, NodeError> {
+    async fn ask(&self, query: Query, slot: &str, fleet: Arc<Fleet>) -> Result<String, NodeError> {
         let inner = self.lock();
         if let Some((.., said)) = inner.answers.iter().find(|(other, of, _)| (*other, of.as_str()) == (query, slot)) {
             return said.clone().map_err(|cause| made_up(slot, "ask", &cause));
@@ -160,6 +163,12 @@ impl Nodes for FakeNodes {
             let of = inner.tasks.iter().filter(did).filter(|asked| asked.instance == instance && tasks.contains(&asked.task));
             of.map(|asked| asked.task).next_back()
         };
+        let version = |instance: &str| {
+            let upgrades = [NodeTask::Upgrade, NodeTask::UpgradeFirst];
+            let moved = |asked: &&Asked| upgrades.contains(&asked.task) || joins.contains(&asked.task);
+            let of = inner.tasks.iter().filter(did).filter(moved).filter(|asked| asked.instance == instance);
+            of.filter_map(|asked| asked.kubernetes).next_back().map(|version| format!("v{version}")).unwrap_or_default()
+        };
         let gone = [NodeTask::Drain, NodeTask::Forget];
         let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict];
         let nodes: Vec<_> = joined
@@ -169,12 +178,16 @@ impl Nodes for FakeNodes {
                 serde_json::json!({
                     "metadata": {"name": asked.instance},
                     "spec": {"unschedulable": unschedulable},
-                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.2"}},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": version(&asked.instance)}},
                 })
             })
             .collect();
         Ok(match query {
             Query::Readyz => "ok".into(),
+            Query::Version => {
+                let instance = fleet.machines.get(slot).map(|machine| machine.instance.clone()).unwrap_or_default();
+                serde_json::json!({ "gitVersion": version(&instance) }).to_string()
+            }
             Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
             Query::Pods => serde_json::json!({ "items": [] }).to_string(),
             Query::Vitals | Query::Look => String::new(),
@@ -192,6 +205,7 @@ impl Nodes for FakeNodes {
                 slot: slot.into(),
                 instance: machine.map(|machine| machine.instance.clone()).unwrap_or_default(),
                 ready_control_planes: fleet.ready_control_planes.clone(),
+                kubernetes: Some(fleet.cluster.kubernetes),
                 succeeded: None,
             });
             inner.working += 1;

@@ -24,6 +24,7 @@ pub mod ssh;
 mod steps;
 mod template;
 mod unit;
+mod upgrade;
 mod user_data;
 
 pub use bundle::Bundle;

@@ -147,8 +147,8 @@ impl<'a> Run<'a> {
                 // Of a machine that is gone there is no journal to write.
                 if self.line.is_some() { self.mark(step).await } else { Ok(()) }
             }
-            Work::Registered { ready } => {
-                self.registered(step, *ready).await?;
+            Work::Registered { ready, version } => {
+                self.registered(step, *ready, *version).await?;
                 self.mark(step).await
             }
             Work::Drain(body) => {

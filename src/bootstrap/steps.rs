@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 use super::bundle::{Bundle, hex};
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::template::render;
+use super::upgrade::upgrade;
 use super::{Machine, NodeTask, Pki, cni, pki};
 use crate::cluster::policy::REPOSITORY_KEY;
-use crate::cluster::{Cluster, Cni, Packages, Role, policy};
+use crate::cluster::{Cluster, Cni, KubernetesVersion, Packages, Role, policy};
 use crate::secret::Secret;
 
 /// One idempotent thing done on one node.
@@ -40,8 +41,8 @@ pub(super) enum Work {
     Join(String),
     /// On a ready control plane, about this machine.
     Elsewhere(String),
-    /// Until the Node is registered, and Ready where a network is installed.
-    Registered { ready: bool },
+    /// Until the Node is registered, with this version where one is named, and Ready where a network is installed.
+    Registered { ready: bool, version: Option<KubernetesVersion> },
     /// In a unit on a ready control plane.
     Drain(String),
 }
@@ -52,7 +53,7 @@ impl std::fmt::Debug for Work {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// How long `kubectl drain` may take.
 const DRAIN_SECONDS: u32 = 600;
 
@@ -82,25 +83,20 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add("container-runtime", 15 * MINUTE, Work::Unit(container_runtime(cluster, apt)?));
             match (&cluster.packages, bundle) {
                 (Packages::Apt { mirror, signing_key }, _) => {
-                    let packages = apt_packages(cluster, mirror.as_deref(), signing_key.as_deref())?;
+                    let packages = apt_packages(cluster, mirror.as_deref(), signing_key.as_deref(), &PROGRAMS)?;
                     list.add("packages", 15 * MINUTE, Work::Unit(packages));
                 }
                 (Packages::Bundle(_), Some(bundle)) => {
-                    let wanted = bundle.wanted(place.group.role);
-                    let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
-                    let images: String = bundle.recognisable(&wanted).concat();
-                    let install = body("bundle", json!({"sums": sums, "images": images}))?;
-                    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
-                    list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
-                    list.add("images", 15 * MINUTE, Work::Unit(pinned + &format!("# {}\n", digest(&sums))));
+                    let [packages, images] = bundled(bundle, place.group.role, &[])?;
+                    list.add("packages", 15 * MINUTE, packages);
+                    list.add("images", 15 * MINUTE, images);
                 }
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
             list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
             if apt && place.group.role == Role::ControlPlane {
-                let values = json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET});
-                list.add("images", 15 * MINUTE, Work::Unit(body("pull", values)?));
+                list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
             }
             if place.group.role == Role::ControlPlane {
                 list.add("certificates", MINUTE, Work::Now(certificates(pki)?));
@@ -123,7 +119,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 list.mix(&cluster.network.pods.to_string());
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
-            list.add("ready", 10 * MINUTE, Work::Registered { ready });
+            list.add("ready", 10 * MINUTE, Work::Registered { ready, version: None });
         }
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
@@ -138,7 +134,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 list.add("endpoint", MINUTE, Work::Now(body("endpoint", json!({"lines": endpoint(cluster, place.machine)}))?));
             }
             list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
-            list.add("ready", 10 * MINUTE, Work::Registered { ready });
+            list.add("ready", 10 * MINUTE, Work::Registered { ready, version: None });
             // kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there. A taint of the group's own
             // would keep it away from here.
             if ready && place.group.taints.is_empty() {
@@ -171,6 +167,8 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let values = json!({"instance": place.machine.instance, "address": place.machine.private_address});
             list.named("member", 2 * MINUTE, "etcdctl member remove", Work::Elsewhere(etcd("member", values)?));
         }
+        NodeTask::Upgrade => upgrade(&mut list, place, bundle, false)?,
+        NodeTask::UpgradeFirst => upgrade(&mut list, place, bundle, true)?,
         NodeTask::Drain => {
             let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
             let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
@@ -185,10 +183,10 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
     Ok(list.0)
 }
 
-struct List(Vec<Step>);
+pub(super) struct List(Vec<Step>);
 
 impl List {
-    fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
+    pub(super) fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
         let hash = match &work {
             Work::Now(body)
             | Work::Unit(body)
@@ -197,12 +195,13 @@ impl List {
             | Work::Elsewhere(body)
             | Work::Drain(body) => digest(body),
             Work::Upload { body, .. } => digest(body),
-            Work::Registered { ready } => digest(&format!("ready {ready}")),
+            Work::Registered { ready, version: None } => digest(&format!("ready {ready}")),
+            Work::Registered { ready, version: Some(version) } => digest(&format!("ready {ready} {version}")),
         };
         self.0.push(Step { name, hash, limit, command: None, work });
     }
 
-    fn named(&mut self, name: &'static str, limit: Duration, command: &'static str, work: Work) {
+    pub(super) fn named(&mut self, name: &'static str, limit: Duration, command: &'static str, work: Work) {
         self.add(name, limit, work);
         if let Some(step) = self.0.last_mut() {
             step.command = Some(command);
@@ -221,7 +220,7 @@ fn digest(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())).chars().take(24).collect()
 }
 
-fn body(name: &str, values: Value) -> Result<String, String> {
+pub(super) fn body(name: &str, values: Value) -> Result<String, String> {
     render(&format!("steps/{name}.sh.j2"), values)
 }
 
@@ -281,7 +280,7 @@ pub(super) fn containerd_configs(cluster: &Cluster) -> Result<[String; 2], Strin
     Ok([render("containerd/v2.toml.j2", &values)?, render("containerd/v3.toml.j2", &values)?])
 }
 
-fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
+pub(super) fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
     let [config_v2, config_v3] = containerd_configs(cluster)?;
     let (major, minor, _) = policy(cluster.kubernetes).containerd_minimum;
     let crictl = format!("runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\n");
@@ -302,8 +301,17 @@ pub(super) fn apt_source(cluster: &Cluster, mirror: Option<&str>) -> String {
 
 const APT_KEY: &str = "/etc/apt/keyrings/kubernetes.gpg";
 
-fn apt_packages(cluster: &Cluster, mirror: Option<&str>, signing_key: Option<&str>) -> Result<String, String> {
+/// Programs of one version.
+pub(super) const PROGRAMS: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
+
+pub(super) fn apt_packages(
+    cluster: &Cluster,
+    mirror: Option<&str>,
+    signing_key: Option<&str>,
+    programs: &[&str],
+) -> Result<String, String> {
     let values = json!({
+        "programs": programs,
         "repository": repository(cluster, mirror),
         "source": apt_source(cluster, mirror),
         "key_file": APT_KEY,
@@ -325,8 +333,22 @@ ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELE
 "#;
 pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=containerd.service\n";
 
-fn kubelet(cluster: &Cluster) -> Result<String, String> {
+pub(super) fn kubelet(cluster: &Cluster) -> Result<String, String> {
     body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
+}
+
+/// What of a bundle a machine of this role lacks, and its images. Programs that are held are put in place by a later step.
+pub(super) fn bundled(bundle: &Bundle, role: Role, held: &[&str]) -> Result<[Work; 2], String> {
+    let wanted = bundle.wanted(role);
+    let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
+    let images: String = bundle.recognisable(&wanted).concat();
+    let install = body("bundle", json!({"sums": sums, "images": images, "held": held}))?;
+    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
+    Ok([Work::Upload { wanted, body: install }, Work::Unit(pinned + &format!("# {}\n", digest(&sums)))])
+}
+
+pub(super) fn pull(cluster: &Cluster) -> Result<String, String> {
+    body("pull", json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET}))
 }
 
 fn certificates(pki: &Pki) -> Result<String, String> {

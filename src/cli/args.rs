@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cluster::KubernetesVersion;
 use crate::store::Location;
 
 /// Clusters of Kubernetes on AWS from one TOML file
@@ -81,6 +82,7 @@ pub enum Command {
     Create(CreateArgs),
     Update(UpdateArgs),
     RollingUpdate(RollingArgs),
+    Upgrade(UpgradeArgs),
     Delete(DeleteArgs),
     Get(GetArgs),
     Status(StatusArgs),
@@ -185,6 +187,38 @@ pub struct RollingArgs {
     #[arg(short, long)]
     pub yes: bool,
     /// Exit with 2 where a dry run finds something to replace
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// Bring all machines to another version of Kubernetes, where they stand
+///
+/// One minor at a time, none skipped; control planes first, one at a time, each after an etcd snapshot; then node groups within their
+/// max_unavailable. The spec is registered anew for each hop. It can be stopped anywhere: the same command goes on where it stopped.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kubewright upgrade demo.k8s.example.com --to 1.35.4\n  kubewright upgrade demo.k8s.example.com --to 1.36.3 --via 1.35.2 --yes"
+)]
+pub struct UpgradeArgs {
+    /// Name of the cluster; the word `cluster` may stand before it
+    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// The version to go to
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub to: KubernetesVersion,
+    /// The version to take at a minor on the way; otherwise the newest that kubewright knows. May be given again
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub via: Vec<KubernetesVersion>,
+    /// Where packages come from bundles: the one of a version on the way, or of the last. May be given again
+    #[arg(long = "bundle", value_name = "DIR")]
+    pub bundles: Vec<PathBuf>,
+    /// Begin although the cluster is not healthy; quorum is kept all the same
+    #[arg(long)]
+    pub force: bool,
+    /// Upgrade
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Exit with 2 where a dry run finds something to upgrade
     #[arg(long)]
     pub detailed_exitcode: bool,
 }
@@ -350,6 +384,10 @@ pub enum LockCommand {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| "write it as 90s, 10m or 1h".to_owned())?;
     Duration::try_from(parsed).map_err(|_| "it cannot be negative".to_owned())
+}
+
+fn version(text: &str) -> Result<KubernetesVersion, String> {
+    text.parse().map_err(|_| "write it as 1.34.2".to_owned())
 }
 
 /// The name in `[cluster] NAME`.

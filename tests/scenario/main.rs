@@ -16,4 +16,5 @@ mod rolling;
 mod status;
 mod store;
 mod takeover;
+mod upgrade;
 mod world;

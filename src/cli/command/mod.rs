@@ -11,5 +11,6 @@ pub mod render;
 pub mod rolling;
 pub mod saved;
 pub mod status;
+pub mod upgrade;
 pub mod validate;
 pub mod version;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::bootstrap::inspect;
 use crate::cluster::{InstanceGroup, Role};
 use crate::desired::{ResourceId, Slot};
 use crate::operation::session::Env;
@@ -47,8 +48,14 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
             refused: memory.refused.get(&group.name).cloned(),
         }
     });
-    let mut view =
-        View { now, groups: groups.collect(), abort: site.request.abort, force: site.request.force, ..View::default() };
+    let mut view = View {
+        now,
+        groups: groups.collect(),
+        abort: site.request.abort,
+        force: site.request.force,
+        to: site.to,
+        ..View::default()
+    };
     for (slot, instance, node) in machines(site, state) {
         let Some(place) = view.groups.iter().position(|group| group.name == slot.group) else { continue };
         if let Some(machine) = machine(site, seen, memory, &view, (slot, place), &instance, node) {
@@ -198,7 +205,10 @@ fn machine(
         Some((_, _, since)) => *since,
         None => since(memory, instance, &format!("{stage:?} {}", matches!(health, Health::Ready)), view.now),
     };
+    let kubelet = its_node.flatten().and_then(|node| inspect::release(&node.version));
     Some(Machine {
+        kubelet,
+        api: seen.versions.get(&text).copied().filter(|_| control_plane),
         behind: site.behind.get(instance).cloned().unwrap_or_default(),
         stage,
         health,
