@@ -165,12 +165,16 @@ fn machine(
     let marked = its_node.map(|node| node.is_some_and(|node| node.unschedulable));
     let cordon = match (marked, ours) {
         (Some(true), true) | (None, true) => Cordon::Ours,
+        // An upgrade that died around the mark: it is set, or taken back, again, and the record with it.
+        (Some(false), true) if site.to.is_some() => Cordon::Ours,
         (Some(true), false) => Cordon::Foreign,
         (Some(false) | None, _) => Cordon::No,
     };
     // A Node that is deleted already has nobody to evict.
     let deleted = matches!(its_node, Some(None));
     let drained = node.is_some_and(|node| node.phase >= NodePhase::Drained) && (cordon != Cordon::No || deleted);
+    // Pods may have come back to one that is open.
+    let drained = drained && !(site.to.is_some() && marked == Some(false));
     let withdrawn = node.and_then(|node| node.withdrawn.as_ref()).and_then(|at| at.parse::<Timestamp>().ok()).map(seconds);
     let private = live.and_then(|live| live.private_address.as_ref());
     // Both names: a new machine may have the private address of one that is gone.
