@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod kubeadm;
 mod line;
 mod nodes;
+mod packages;
 pub mod pki;
 mod registered;
 mod render;

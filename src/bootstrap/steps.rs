@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 
 use super::bundle::{Bundle, hex};
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
+use super::packages::{PROGRAMS, apt_packages, bundled, pull};
 use super::template::render;
 use super::upgrade::upgrade;
 use super::{Machine, NodeTask, Pki, cni, pki};
-use crate::cluster::policy::REPOSITORY_KEY;
 use crate::cluster::{Cluster, Cni, KubernetesVersion, Packages, Role, policy};
 use crate::secret::Secret;
 
@@ -183,7 +183,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
     Ok(list.0)
 }
 
-pub(super) struct List(Vec<Step>);
+pub(super) struct List(pub Vec<Step>);
 
 impl List {
     pub(super) fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
@@ -209,14 +209,14 @@ impl List {
     }
 
     /// Makes the last step depend on something more.
-    fn mix(&mut self, more: &str) {
+    pub(super) fn mix(&mut self, more: &str) {
         if let Some(step) = self.0.last_mut() {
             step.hash = digest(&format!("{} {more}", step.hash));
         }
     }
 }
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())).chars().take(24).collect()
 }
 
@@ -288,39 +288,6 @@ pub(super) fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, 
     body("container-runtime", values)
 }
 
-/// Folder of the per-minor repository below a mirror, as the community lays it out.
-pub(super) fn repository(cluster: &Cluster, mirror: Option<&str>) -> String {
-    let root = mirror.unwrap_or("https://pkgs.k8s.io").trim_end_matches('/');
-    format!("{root}/core:/stable:/v{}/deb/", cluster.kubernetes.minor_line())
-}
-
-/// The line of `/etc/apt/sources.list.d/kubernetes.list`.
-pub(super) fn apt_source(cluster: &Cluster, mirror: Option<&str>) -> String {
-    format!("deb [signed-by={APT_KEY}] {} /\n", repository(cluster, mirror))
-}
-
-const APT_KEY: &str = "/etc/apt/keyrings/kubernetes.gpg";
-
-/// Programs of one version.
-pub(super) const PROGRAMS: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
-
-pub(super) fn apt_packages(
-    cluster: &Cluster,
-    mirror: Option<&str>,
-    signing_key: Option<&str>,
-    programs: &[&str],
-) -> Result<String, String> {
-    let values = json!({
-        "programs": programs,
-        "repository": repository(cluster, mirror),
-        "source": apt_source(cluster, mirror),
-        "key_file": APT_KEY,
-        "fingerprint": signing_key.unwrap_or(REPOSITORY_KEY),
-        "version": cluster.kubernetes.to_string(),
-    });
-    body("apt", values)
-}
-
 /// The kubelet's systemd drop-ins: kubeadm's, and the order after containerd that it lacks.
 pub(super) const KUBELET_DROP_IN: &str = r#"# Written by kubewright; changes are overwritten.
 [Service]
@@ -335,20 +302,6 @@ pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=
 
 pub(super) fn kubelet(cluster: &Cluster) -> Result<String, String> {
     body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
-}
-
-/// What of a bundle a machine of this role lacks, and its images. Programs that are held are put in place by a later step.
-pub(super) fn bundled(bundle: &Bundle, role: Role, held: &[&str]) -> Result<[Work; 2], String> {
-    let wanted = bundle.wanted(role);
-    let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
-    let images: String = bundle.recognisable(&wanted).concat();
-    let install = body("bundle", json!({"sums": sums, "images": images, "held": held}))?;
-    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
-    Ok([Work::Upload { wanted, body: install }, Work::Unit(pinned + &format!("# {}\n", digest(&sums)))])
-}
-
-pub(super) fn pull(cluster: &Cluster) -> Result<String, String> {
-    body("pull", json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET}))
 }
 
 fn certificates(pki: &Pki) -> Result<String, String> {

@@ -94,7 +94,7 @@ async fn assert_upgraded(world: &World, to: &str, what: &str) {
     let spec = world.dump().await.remove(&format!("{NAME}/spec.toml")).unwrap();
     let line = format!("  kubernetes   = \"{to}\"   # agreed with the shop team\n");
     assert!(String::from_utf8(spec).unwrap().contains(&line), "{what}");
-    let _ = world.settled().await;
+    let _ = world.settled().await.silent_about("behind");
 }
 
 fn forked(calm: &World) -> World {
@@ -356,4 +356,28 @@ async fn each_hop_has_a_bundle_of_its_own() {
     let spec = String::from_utf8(world.dump().await.remove(&format!("{NAME}/spec.toml")).unwrap()).unwrap();
     assert!(spec.contains(&format!("bundle = \"{new}\" # air-gapped\n")), "{spec}");
     let _ = world.settled().await;
+}
+
+/// A run may die between the three writes that register a hop: its revision, the state, the spec.
+#[tokio::test(start_paused = true)]
+async fn a_hop_that_was_half_registered_is_registered_by_the_next() {
+    let text = HA.replace("'1.34.2'", "\"1.35.4\"");
+    let put = async |world: &World, name: &str, bytes: &[u8]| {
+        world.memory().put(&format!("{NAME}/{name}"), bytes.to_vec(), kubewright::store::Condition::Always).await.unwrap();
+    };
+    let world = World::of(HA).await;
+    put(&world, "revisions/0002.toml", text.as_bytes()).await;
+    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0).says(&["Revision 2 of the spec"]);
+    assert_upgraded(&world, "1.35.4", "the revision was there").await;
+
+    let world = World::of(HA).await;
+    *world.nodes.hang.lock().unwrap() = Some((0, false));
+    tokio::select! {
+        ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => panic!("it ended by itself\n{ran}"),
+        () = world.nodes.hung.notified() => {}
+    }
+    let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
+    put(&world, "spec.toml", HA.as_bytes()).await;
+    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
+    assert_upgraded(&world, "1.35.4", "the spec was not").await;
 }
