@@ -7,6 +7,7 @@ use kubewright::bootstrap::fake::Asked;
 use kubewright::bootstrap::inspect::Query;
 use kubewright::cluster::KubernetesVersion;
 use kubewright::recorded::NodePhase;
+use kubewright::store::Objects as _;
 
 use crate::world::*;
 
