@@ -382,3 +382,28 @@ async fn a_hop_that_was_half_registered_is_registered_by_the_next() {
     let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
     assert_upgraded(&world, "1.35.4", "the spec was not").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_is_killed_at_any_write_of_the_store_is_finished_by_the_next() {
+    let calm = World::of(&HA.replace("count = 3", "count = 1").replace("count = 4", "count = 1")).await;
+    let (stored, before) = (calm.dump().await, calm.memory().writes());
+    let base = forked(&calm);
+    let _ = calm.run(&["upgrade", "--to", "1.36.3", "--yes"]).await.expect(0);
+    let writes = calm.memory().writes() - before;
+    assert!(writes > 20, "{writes}");
+    for n in 1..=writes {
+        for done in [false, true] {
+            let what = format!("killed at write {n}, done: {done}");
+            let world = forked(&base);
+            world.restore(&stored).await;
+            world.memory().fault(world.memory().writes() + n, kubewright::store::memory::Fault::Hang { done });
+            let args = ["upgrade", "--to", "1.36.3", "--yes"];
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(300), world.run(&args)).await;
+            // Some of the dead runs hold it, others had not come so far.
+            let _ = world.run(&["lock", "break", NAME, "--yes"]).await;
+            let ran = world.run(&args).await;
+            assert_eq!(ran.code, 0, "{what}\n{ran}");
+            assert_upgraded(&world, "1.36.3", &what).await;
+        }
+    }
+}
