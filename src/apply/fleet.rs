@@ -6,7 +6,7 @@ use crate::apply::world::{Addresses, NodeInputs};
 use crate::bootstrap::{Fleet, Machine};
 use crate::cluster::{Cluster, InstanceGroup, Role};
 use crate::desired::ResourceId;
-use crate::recorded::State;
+use crate::recorded::{NodePhase, State};
 
 /// Machines of the recorded state; `addresses` are newer than the recorded ones.
 pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fleet {
@@ -17,7 +17,8 @@ pub fn fleet_of(state: &State, inputs: &NodeInputs, addresses: &Addresses) -> Fl
         let Some((group, zone)) = place(&inputs.cluster, name) else { continue };
         let node = state.nodes.get(name).filter(|node| node.instance == record.id);
         let (private, public) = addresses.get(resource).cloned().unwrap_or_default();
-        if group.role == Role::ControlPlane && node.is_some_and(|node| node.phase.serves()) {
+        let serves = |phase: NodePhase| phase.serves() || (inputs.in_place && phase == NodePhase::Drained);
+        if group.role == Role::ControlPlane && node.is_some_and(|node| serves(node.phase)) {
             ready_control_planes.push(name.clone());
         }
         let machine = Machine {

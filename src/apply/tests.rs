@@ -139,7 +139,7 @@ impl Lab {
         adopt(&self.world, &observed).await.unwrap();
         let images = plan.images.clone();
         self.record.update(Box::new(move |state| state.images = images)).await.unwrap();
-        let inputs = NodeInputs { cluster: self.cluster.clone(), pki: pki() };
+        let inputs = NodeInputs { cluster: self.cluster.clone(), pki: pki(), in_place: false };
         let outcome = run(plan, Arc::clone(&self.world), Some(Arc::new(inputs)), &observed).await;
         if outcome.is_complete() {
             let model = self.cluster.clone();

@@ -353,7 +353,9 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
         NodeTask::Evict => Some(NodePhase::Drained),
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
-        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(()),
+        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {
+            return Ok(());
+        }
     };
     let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
     let edit = move |state: &mut State| {
@@ -365,6 +367,10 @@ async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<Str
                 state.nodes.remove(&slot);
             }
             return;
+        }
+        if task == NodeTask::Snapshot {
+            // The last one counts, and two may be of the same moment.
+            state.nodes.values_mut().for_each(|node| node.snapshot = None);
         }
         if let Some(node) = state.nodes.get_mut(&slot) {
             if task == NodeTask::Snapshot {

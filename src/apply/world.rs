@@ -35,6 +35,8 @@ pub struct World {
 pub struct NodeInputs {
     pub cluster: Cluster,
     pub pki: Pki,
+    /// Machines are drained to come back: the API servers of those go on serving.
+    pub in_place: bool,
 }
 
 /// Addresses of machines, learnt before and during the run.

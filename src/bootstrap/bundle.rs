@@ -41,6 +41,13 @@ struct BundleFile {
 }
 
 impl Bundle {
+    /// The version that a bundle says it holds; nothing else of it is looked at.
+    pub fn version(root: &Path) -> Result<KubernetesVersion, String> {
+        let text = std::fs::read_to_string(root.join("VERSION"))
+            .map_err(|error| format!("bundle {}: VERSION cannot be read: {error}", root.display()))?;
+        text.trim().trim_start_matches('v').parse().map_err(|error| format!("bundle {}: {error}", root.display()))
+    }
+
     /// Reads and checks a bundle; reads every file, so it belongs on a blocking thread.
     pub fn load(root: &Path, version: KubernetesVersion, cni: Cni) -> Result<Self, String> {
         let read = |name: &str| {

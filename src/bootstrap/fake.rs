@@ -10,7 +10,7 @@ use super::fake_etcd::FakeEtcd;
 use super::inspect::Query;
 use super::{EtcdWork, Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
 use crate::clock::Clock;
-use crate::cluster::Role;
+use crate::cluster::{KubernetesVersion, Role};
 
 /// Remembers tasks, fails on demand, takes time on a clock. Clones share what they remember.
 #[derive(Clone, Default)]
@@ -39,6 +39,8 @@ pub struct Asked {
     pub slot: String,
     pub instance: String,
     pub ready_control_planes: Vec<String>,
+    /// Version of Kubernetes that the cluster was to have.
+    pub kubernetes: Option<KubernetesVersion>,
     /// `None` while it works, and for ever if its caller went away.
     pub succeeded: Option<bool>,
 }
@@ -211,6 +213,12 @@ impl Nodes for FakeNodes {
             let of = inner.tasks.iter().filter(did).filter(|asked| asked.instance == instance && tasks.contains(&asked.task));
             of.map(|asked| asked.task).next_back()
         };
+        let version = |instance: &str| {
+            let upgrades = [NodeTask::Upgrade, NodeTask::UpgradeFirst];
+            let moved = |asked: &&Asked| upgrades.contains(&asked.task) || joins.contains(&asked.task);
+            let of = inner.tasks.iter().filter(did).filter(moved).filter(|asked| asked.instance == instance);
+            of.filter_map(|asked| asked.kubernetes).next_back().map(|version| format!("v{version}")).unwrap_or_default()
+        };
         let gone = [NodeTask::Drain, NodeTask::Forget];
         let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict];
         let nodes: Vec<_> = joined
@@ -220,12 +228,16 @@ impl Nodes for FakeNodes {
                 serde_json::json!({
                     "metadata": {"name": asked.instance},
                     "spec": {"unschedulable": unschedulable},
-                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.2"}},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": version(&asked.instance)}},
                 })
             })
             .collect();
         Ok(match query {
             Query::Readyz => "ok".into(),
+            Query::Version => {
+                let instance = fleet.machines.get(slot).map(|machine| machine.instance.clone()).unwrap_or_default();
+                serde_json::json!({ "gitVersion": version(&instance) }).to_string()
+            }
             Query::Nodes => serde_json::json!({ "items": nodes }).to_string(),
             Query::Pods => serde_json::json!({ "items": [] }).to_string(),
             Query::Vitals | Query::Look => String::new(),
@@ -264,6 +276,7 @@ impl Nodes for FakeNodes {
                 slot: slot.into(),
                 instance: machine.map(|machine| machine.instance.clone()).unwrap_or_default(),
                 ready_control_planes: fleet.ready_control_planes.clone(),
+                kubernetes: Some(fleet.cluster.kubernetes),
                 succeeded: None,
             });
             inner.working += 1;

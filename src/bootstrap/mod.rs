@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod kubeadm;
 mod line;
 mod nodes;
+mod packages;
 pub mod pki;
 mod registered;
 mod render;
@@ -26,6 +27,7 @@ pub mod ssh;
 mod steps;
 mod template;
 mod unit;
+mod upgrade;
 mod user_data;
 
 pub use bundle::Bundle;

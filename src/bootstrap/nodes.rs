@@ -230,7 +230,7 @@ impl SshNodes {
             match task {
                 NodeTask::Prepare if group.role == Role::Bastion => Ok(None),
                 // `Init` installs the pod network.
-                NodeTask::Prepare | NodeTask::Init => self.bundle(fleet).await,
+                NodeTask::Prepare | NodeTask::Init | NodeTask::Upgrade | NodeTask::UpgradeFirst => self.bundle(fleet).await,
                 _ => Ok(None),
             }
         };
@@ -257,6 +257,10 @@ impl SshNodes {
             NodeTask::Label | NodeTask::Ready if group.role == Role::ControlPlane => None,
             // The only one keeps it itself.
             NodeTask::Snapshot if !others => None,
+            // The only one drains itself, and is asked about itself while it is upgraded.
+            _ if !others && comes_back(task) && group.role == Role::ControlPlane => {
+                Some((machine, self.line(fleet, machine, events).await?))
+            }
             _ => Some(self.control(fleet, machine).await?),
         };
         let mut run = Run {
@@ -281,6 +285,11 @@ impl SshNodes {
     }
 }
 
+/// Tasks after which a machine is still what it was.
+fn comes_back(task: NodeTask) -> bool {
+    matches!(task, NodeTask::Cordon | NodeTask::Uncordon | NodeTask::Evict | NodeTask::Upgrade | NodeTask::UpgradeFirst)
+}
+
 const QUESTION_LIMIT: Duration = Duration::from_secs(120);
 
 /// `admin.conf` names the endpoint that the control plane maps to itself, so each one answers for its own API server.
@@ -288,6 +297,7 @@ fn question(query: Query) -> Result<String, String> {
     let fixed = match query {
         Query::Readyz => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=10s get --raw=/readyz",
         Query::Nodes => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get nodes -o json",
+        Query::Version => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=10s get --raw=/version",
         Query::Pods => "kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=30s get pods -A -o json",
         Query::Vitals => return render("steps/vitals.sh.j2", serde_json::json!({})),
         Query::Look => return render("steps/look.sh.j2", serde_json::json!({})),

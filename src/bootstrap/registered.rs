@@ -5,15 +5,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::failure::Failure;
-use super::inspect::{CRASHES, Cause, Look};
+use super::inspect::{CRASHES, Cause, Look, release};
 use super::line::ROOT;
 use super::run::{Run, SHORT};
 use super::steps::Step;
 use super::{NodeEvent, cause, clean};
+use crate::cluster::KubernetesVersion;
 
 impl Run<'_> {
-    /// Waits until the API knows the Node, and until it is Ready if it can become so.
-    pub(super) async fn registered(&self, step: &Step, ready: bool) -> Result<(), Failure> {
+    /// Waits until the API knows the Node, with a kubelet of this version, and until it is Ready if it can become so.
+    pub(super) async fn registered(&self, step: &Step, ready: bool, version: Option<KubernetesVersion>) -> Result<(), Failure> {
         let body = self.part("node", json!({"node": self.place.machine.instance}))?;
         let deadline = self.after(step.limit);
         let mut pause = Duration::from_millis(200);
@@ -27,10 +28,15 @@ impl Run<'_> {
                     NodeState { why: failure.stderr.last().cloned().unwrap_or(failure.cause), ..NodeState::default() }
                 }
             };
-            if state.registered && (state.ready || !ready) {
+            let old = version.is_some() && state.kubelet != version;
+            if state.registered && !old && (state.ready || !ready) {
                 return Ok(());
             }
-            let what = if state.registered { "the Node is registered but not Ready" } else { "the Node does not register" };
+            let (what, wait) = match state.registered {
+                true if old => ("the Node still tells the old kubelet", "the new kubelet to report"),
+                true => ("the Node is registered but not Ready", "the Node to be Ready"),
+                false => ("the Node does not register", "the Node to register"),
+            };
             let late = self.clock.now() > deadline;
             if late || self.clock.now() > next_look {
                 let look = self.look().await;
@@ -48,9 +54,7 @@ impl Run<'_> {
                 }
                 next_look = self.after(BETWEEN_LOOKS);
             }
-            (self.events)(NodeEvent::Waiting(
-                if state.registered { "the Node to be Ready" } else { "the Node to register" }.into(),
-            ));
+            (self.events)(NodeEvent::Waiting(wait.into()));
             self.clock.wait(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
@@ -73,6 +77,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
 struct NodeState {
     registered: bool,
     ready: bool,
+    kubelet: Option<KubernetesVersion>,
     why: String,
 }
 
@@ -85,6 +90,7 @@ impl NodeState {
         Self {
             registered: node.pointer("/metadata/name").is_some(),
             ready: text("status") == "True",
+            kubelet: node.pointer("/status/nodeInfo/kubeletVersion").and_then(|text| release(text.as_str()?)),
             why: clean::line(text("message")),
         }
     }

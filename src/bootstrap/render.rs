@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kubeadm::{self, Discovery, Place};
-use super::{Fleet, Machine, cni, pki, steps};
+use super::{Fleet, Machine, cni, packages, pki, steps};
 use crate::cluster::{Cluster, Packages, Role};
 use crate::secret::Secret;
 
@@ -52,7 +52,7 @@ pub fn render(cluster: &Cluster, machines: &[Machine], ca_cert: Option<&str>) ->
         }
         put("etc/hosts (added)", &hosts);
         if let Packages::Apt { mirror, .. } = &cluster.packages {
-            put("etc/apt/sources.list.d/kubernetes.list", &steps::apt_source(cluster, mirror.as_deref()));
+            put("etc/apt/sources.list.d/kubernetes.list", &packages::apt_source(cluster, mirror.as_deref()));
         }
     }
     Ok(files)

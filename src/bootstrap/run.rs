@@ -13,7 +13,7 @@ use super::line::{Line, PROBE, ROOT, UNPACK};
 use super::ssh::{Output, SshError, Stdin};
 use super::steps::{self, Step, Work};
 use super::template::render;
-use super::{Events, Machine, NodeEvent, NodeTask, Pki, cause, clean, pki};
+use super::{Events, Machine, NodeEvent, NodeTask, Pki, cause, clean, packages, pki};
 use crate::clock::{Clock, Ids};
 use crate::cluster::Packages;
 use crate::secret::Secret;
@@ -70,7 +70,7 @@ impl<'a> Run<'a> {
     async fn gather(&self, line: &Line) -> Result<Facts, Failure> {
         let (host, port, bundle) = match &self.place.cluster.packages {
             Packages::Apt { mirror, .. } => {
-                let (host, port) = source_of(&steps::repository(self.place.cluster, mirror.as_deref()));
+                let (host, port) = source_of(&packages::repository(self.place.cluster, mirror.as_deref()));
                 (host, port, "no")
             }
             Packages::Bundle(_) => (String::new(), String::new(), "yes"),
@@ -147,8 +147,8 @@ impl<'a> Run<'a> {
                 // Of a machine that is gone there is no journal to write.
                 if self.line.is_some() { self.mark(step).await } else { Ok(()) }
             }
-            Work::Registered { ready } => {
-                self.registered(step, *ready).await?;
+            Work::Registered { ready, version } => {
+                self.registered(step, *ready, *version).await?;
                 self.mark(step).await
             }
             Work::Drain(body) => {

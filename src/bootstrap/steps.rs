@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::bundle::Bundle;
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
+use super::packages::{PROGRAMS, apt_packages, bundled, pull};
 use super::template::render;
+use super::upgrade::upgrade;
 use super::{Machine, NodeTask, Pki, cni, pki};
-use crate::cluster::policy::REPOSITORY_KEY;
-use crate::cluster::{Cluster, Cni, Packages, Role, policy};
+use crate::cluster::{Cluster, Cni, KubernetesVersion, Packages, Role, policy};
 use crate::digest::sha256;
 use crate::secret::Secret;
 
@@ -40,8 +41,8 @@ pub(super) enum Work {
     Join(String),
     /// On a ready control plane, about this machine.
     Elsewhere(String),
-    /// Until the Node is registered, and Ready where a network is installed.
-    Registered { ready: bool },
+    /// Until the Node is registered, with this version where one is named, and Ready where a network is installed.
+    Registered { ready: bool, version: Option<KubernetesVersion> },
     /// In a unit on a ready control plane.
     Drain(String),
 }
@@ -52,7 +53,7 @@ impl std::fmt::Debug for Work {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// How long `kubectl drain` may take.
 const DRAIN_SECONDS: u32 = 600;
 
@@ -81,25 +82,20 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add("container-runtime", 15 * MINUTE, Work::Unit(container_runtime(cluster, apt)?));
             match (&cluster.packages, bundle) {
                 (Packages::Apt { mirror, signing_key }, _) => {
-                    let packages = apt_packages(cluster, mirror.as_deref(), signing_key.as_deref())?;
+                    let packages = apt_packages(cluster, mirror.as_deref(), signing_key.as_deref(), &PROGRAMS)?;
                     list.add("packages", 15 * MINUTE, Work::Unit(packages));
                 }
                 (Packages::Bundle(_), Some(bundle)) => {
-                    let wanted = bundle.wanted(place.group.role);
-                    let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
-                    let images: String = bundle.recognisable(&wanted).concat();
-                    let install = body("bundle", json!({"sums": sums, "images": images}))?;
-                    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
-                    list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
-                    list.add("images", 15 * MINUTE, Work::Unit(pinned + &format!("# {}\n", digest(&sums))));
+                    let [packages, images] = bundled(bundle, place.group.role, &[])?;
+                    list.add("packages", 15 * MINUTE, packages);
+                    list.add("images", 15 * MINUTE, images);
                 }
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
             list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
             if apt && place.group.role == Role::ControlPlane {
-                let values = json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET});
-                list.add("images", 15 * MINUTE, Work::Unit(body("pull", values)?));
+                list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
             }
             if place.group.role == Role::ControlPlane {
                 list.add("certificates", MINUTE, Work::Now(certificates(pki)?));
@@ -167,6 +163,8 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let values = json!({"instance": place.machine.instance, "address": place.machine.private_address});
             list.named("member", 2 * MINUTE, "etcdctl member remove", Work::Elsewhere(etcd("member", values)?));
         }
+        NodeTask::Upgrade => upgrade(&mut list, place, bundle, false)?,
+        NodeTask::UpgradeFirst => upgrade(&mut list, place, bundle, true)?,
         NodeTask::Drain => {
             let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
             let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
@@ -181,10 +179,10 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
     Ok(list.0)
 }
 
-struct List(Vec<Step>);
+pub(super) struct List(pub Vec<Step>);
 
 impl List {
-    fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
+    pub(super) fn add(&mut self, name: &'static str, limit: Duration, work: Work) {
         let hash = match &work {
             Work::Now(body)
             | Work::Unit(body)
@@ -193,12 +191,13 @@ impl List {
             | Work::Elsewhere(body)
             | Work::Drain(body) => digest(body),
             Work::Upload { body, .. } => digest(body),
-            Work::Registered { ready } => digest(&format!("ready {ready}")),
+            Work::Registered { ready, version: None } => digest(&format!("ready {ready}")),
+            Work::Registered { ready, version: Some(version) } => digest(&format!("ready {ready} {version}")),
         };
         self.0.push(Step { name, hash, limit, command: None, work });
     }
 
-    fn named(&mut self, name: &'static str, limit: Duration, command: &'static str, work: Work) {
+    pub(super) fn named(&mut self, name: &'static str, limit: Duration, command: &'static str, work: Work) {
         self.add(name, limit, work);
         if let Some(step) = self.0.last_mut() {
             step.command = Some(command);
@@ -206,7 +205,7 @@ impl List {
     }
 
     /// Makes the last step depend on something more.
-    fn mix(&mut self, more: &str) {
+    pub(super) fn mix(&mut self, more: &str) {
         if let Some(step) = self.0.last_mut() {
             step.hash = digest(&format!("{} {more}", step.hash));
         }
@@ -216,7 +215,7 @@ impl List {
 /// The Node is Ready, and CoreDNS finds it: kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there.
 fn settled(list: &mut List, place: Place<'_>) -> Result<(), String> {
     let ready = place.cluster.network.cni != Cni::None;
-    list.add("ready", 10 * MINUTE, Work::Registered { ready });
+    list.add("ready", 10 * MINUTE, Work::Registered { ready, version: None });
     // A taint of the group's own would keep CoreDNS away from here.
     if ready && place.group.taints.is_empty() {
         list.add("dns", 2 * MINUTE, Work::Elsewhere(body("dns", json!({"node": place.machine.instance}))?));
@@ -224,11 +223,11 @@ fn settled(list: &mut List, place: Place<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     sha256(text).chars().take(24).collect()
 }
 
-fn body(name: &str, values: Value) -> Result<String, String> {
+pub(super) fn body(name: &str, values: Value) -> Result<String, String> {
     render(&format!("steps/{name}.sh.j2"), values)
 }
 
@@ -288,36 +287,12 @@ pub(super) fn containerd_configs(cluster: &Cluster) -> Result<[String; 2], Strin
     Ok([render("containerd/v2.toml.j2", &values)?, render("containerd/v3.toml.j2", &values)?])
 }
 
-fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
+pub(super) fn container_runtime(cluster: &Cluster, apt: bool) -> Result<String, String> {
     let [config_v2, config_v3] = containerd_configs(cluster)?;
     let (major, minor, _) = policy(cluster.kubernetes).containerd_minimum;
     let crictl = format!("runtime-endpoint: {CRI_SOCKET}\nimage-endpoint: {CRI_SOCKET}\n");
     let values = json!({"apt": apt, "minimum": [major, minor], "config_v2": config_v2, "config_v3": config_v3, "crictl": crictl});
     body("container-runtime", values)
-}
-
-/// Folder of the per-minor repository below a mirror, as the community lays it out.
-pub(super) fn repository(cluster: &Cluster, mirror: Option<&str>) -> String {
-    let root = mirror.unwrap_or("https://pkgs.k8s.io").trim_end_matches('/');
-    format!("{root}/core:/stable:/v{}/deb/", cluster.kubernetes.minor_line())
-}
-
-/// The line of `/etc/apt/sources.list.d/kubernetes.list`.
-pub(super) fn apt_source(cluster: &Cluster, mirror: Option<&str>) -> String {
-    format!("deb [signed-by={APT_KEY}] {} /\n", repository(cluster, mirror))
-}
-
-const APT_KEY: &str = "/etc/apt/keyrings/kubernetes.gpg";
-
-fn apt_packages(cluster: &Cluster, mirror: Option<&str>, signing_key: Option<&str>) -> Result<String, String> {
-    let values = json!({
-        "repository": repository(cluster, mirror),
-        "source": apt_source(cluster, mirror),
-        "key_file": APT_KEY,
-        "fingerprint": signing_key.unwrap_or(REPOSITORY_KEY),
-        "version": cluster.kubernetes.to_string(),
-    });
-    body("apt", values)
 }
 
 /// The kubelet's systemd drop-ins: kubeadm's, and the order after containerd that it lacks.
@@ -332,7 +307,7 @@ ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELE
 "#;
 pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=containerd.service\n";
 
-fn kubelet(cluster: &Cluster) -> Result<String, String> {
+pub(super) fn kubelet(cluster: &Cluster) -> Result<String, String> {
     body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
 }
 

@@ -74,6 +74,8 @@ embedded!(
     "steps/poll.sh.j2",
     "steps/prelude.sh.j2",
     "steps/unit.sh.j2",
+    "steps/upgrade.sh.j2",
+    "steps/upgrade-kubelet.sh.j2",
     "steps/look.sh.j2",
     "steps/pull.sh.j2",
     "steps/node.sh.j2",

@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use super::args_etcd::{EtcdCommand, EtcdListArgs, EtcdStatusArgs, RestoreArgs, SnapshotArgs};
 use crate::store::Location;
 
+pub use rolling::{RollingArgs, UpgradeArgs};
+
+mod rolling;
+
 /// Clusters of Kubernetes on AWS from one TOML file
 ///
 /// Every command that changes something is a dry run until --yes, and nothing ever waits for an answer.
@@ -82,6 +86,7 @@ pub enum Command {
     Create(CreateArgs),
     Update(UpdateArgs),
     RollingUpdate(RollingArgs),
+    Upgrade(UpgradeArgs),
     Delete(DeleteArgs),
     Get(GetArgs),
     Status(StatusArgs),
@@ -163,38 +168,6 @@ pub struct UpdateArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub apply: ApplyArgs,
-}
-
-/// Replace machines that are behind their spec, keeping quorum and workloads
-///
-/// Control planes go one at a time, then node groups as far as max_surge and max_unavailable allow. It can be stopped anywhere: the same
-/// command goes on where it stopped, --abort brings the cluster to rest.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  kubewright rolling-update demo.k8s.example.com\n  kubewright rolling-update demo.k8s.example.com --instance-group nodes --yes"
-)]
-pub struct RollingArgs {
-    /// Name of the cluster; the word `cluster` may stand before it
-    #[arg(value_names = ["cluster", "NAME"], num_args = 0..=2)]
-    pub words: Vec<String>,
-    /// Only this instance group; may be given again
-    #[arg(long = "instance-group", visible_alias = "ig", value_name = "GROUP", value_delimiter = ',')]
-    pub groups: Vec<String>,
-    /// Only instance groups of these roles: control-plane, node
-    #[arg(long = "instance-group-roles", value_name = "ROLE", value_delimiter = ',')]
-    pub roles: Vec<String>,
-    /// Begin although the cluster is not healthy; quorum is kept all the same
-    #[arg(long)]
-    pub force: bool,
-    /// Begin nothing new: finish or take back what an interrupted roll has begun
-    #[arg(long)]
-    pub abort: bool,
-    /// Replace them
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Exit with 2 where a dry run finds something to replace
-    #[arg(long)]
-    pub detailed_exitcode: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -109,6 +109,7 @@ async fn dispatch(session: &Session<'_>, command: Command) -> Result<u8, Refusal
         Command::Create(args) => Box::pin(command::change::create(session, args)).await,
         Command::Update(args) => Box::pin(command::change::update(session, args)).await,
         Command::RollingUpdate(args) => Box::pin(command::rolling::run(session, args)).await,
+        Command::Upgrade(args) => Box::pin(command::upgrade::run(session, args)).await,
         Command::Delete(args) => Box::pin(command::delete::run(session, args)).await,
         Command::Get(args) => Box::pin(command::get::run(session, args)).await,
         Command::Validate(args) => Box::pin(command::validate::run(session, args)).await,

@@ -29,6 +29,8 @@ impl KubeadmApi {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub minor: u32,
+    /// Patch of the row's source: what an upgrade takes on its way through this minor.
+    pub patch: u32,
     pub kubeadm_api: KubeadmApi,
     /// Tag of `registry.k8s.io/pause`, the sandbox image that kubeadm of this minor expects of the runtime.
     pub pause: &'static str,
@@ -58,9 +60,10 @@ const FROM_35: &[(&str, &str)] = &[
     ("kubelet", "pod-infra-container-image"),
 ];
 
-const fn row(minor: u32, pause: &'static str, etcd: &'static str, coredns: &'static str) -> Policy {
+const fn row(minor: u32, patch: u32, pause: &'static str, etcd: &'static str, coredns: &'static str) -> Policy {
     Policy {
         minor,
+        patch,
         kubeadm_api: if minor < 31 { KubeadmApi::V1Beta3 } else { KubeadmApi::V1Beta4 },
         pause,
         etcd,
@@ -74,15 +77,15 @@ const fn row(minor: u32, pause: &'static str, etcd: &'static str, coredns: &'sta
 
 /// Ascending, without gaps.
 const TABLE: [Policy; 9] = [
-    row(29, "3.9", "3.5.12-0", "v1.11.1"),
-    row(30, "3.9", "3.5.15-0", "v1.11.3"),
-    row(31, "3.10", "3.5.24-0", "v1.11.3"),
-    row(32, "3.10", "3.5.24-0", "v1.11.3"),
-    row(33, "3.10", "3.5.24-0", "v1.12.0"),
-    row(34, "3.10.1", "3.6.5-0", "v1.12.1"),
-    row(35, "3.10.1", "3.6.6-0", "v1.13.1"),
-    row(36, "3.10.2", "3.6.8-0", "v1.14.2"),
-    row(37, "3.10.2", "3.7.0-0", "v1.14.6"),
+    row(29, 6, "3.9", "3.5.12-0", "v1.11.1"),
+    row(30, 14, "3.9", "3.5.15-0", "v1.11.3"),
+    row(31, 14, "3.10", "3.5.24-0", "v1.11.3"),
+    row(32, 13, "3.10", "3.5.24-0", "v1.11.3"),
+    row(33, 13, "3.10", "3.5.24-0", "v1.12.0"),
+    row(34, 2, "3.10.1", "3.6.5-0", "v1.12.1"),
+    row(35, 4, "3.10.1", "3.6.6-0", "v1.13.1"),
+    row(36, 3, "3.10.2", "3.6.8-0", "v1.14.2"),
+    row(37, 0, "3.10.2", "3.7.0-0", "v1.14.6"),
 ];
 
 impl Policy {
@@ -90,6 +93,15 @@ impl Policy {
     pub fn sandbox_image(&self) -> String {
         format!("registry.k8s.io/pause:{}", self.pause)
     }
+}
+
+/// Minors that a kubelet may be older than the API server (kubernetes.io/releases/version-skew-policy, since 1.28).
+pub const KUBELET_SKEW: u32 = 3;
+
+/// The newest patch that the table knows of a minor.
+pub fn newest(minor: u32) -> Option<KubernetesVersion> {
+    let row = TABLE.into_iter().find(|policy| policy.minor == minor)?;
+    Some(KubernetesVersion { major: 1, minor, patch: row.patch })
 }
 
 /// Fingerprint of the key that signs the community's per-minor repositories (the `isv:kubernetes` project).

@@ -3,7 +3,9 @@
 use crate::apply::Failure;
 use crate::bootstrap::NodeError;
 use crate::cloud::CloudError;
+use crate::cluster::KubernetesVersion;
 use crate::plan::{NoPlan, Problem};
+use crate::rolling::upgrade::NoWay;
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,10 @@ pub enum OperationError {
     NotSettled { cluster: String, calls: String },
     #[error("cluster {cluster} has no {kind} {name}; it has {}", known.join(", "))]
     UnknownGroup { cluster: String, kind: &'static str, name: String, known: Vec<String> },
+    #[error("{why}")]
+    NoWay { cluster: String, to: KubernetesVersion, why: NoWay },
+    #[error("revision {revision} of the spec of {cluster} is not applied to its end yet")]
+    NotApplied { cluster: String, revision: u32 },
     #[error("an earlier run could not be settled: {0}")]
     Unsettled(Failure),
     #[error("cluster {cluster} has no etcd that a snapshot could be taken of: none of its members answers")]
@@ -86,6 +92,7 @@ impl OperationError {
             Self::UnknownGroup { .. } => 64,
             Self::Refused(_) | Self::OtherName { .. } => 5,
             Self::NoPlan { .. } | Self::PlanMoved { .. } | Self::NotSettled { .. } | Self::SnapshotRefused { .. } => 5,
+            Self::NoWay { .. } | Self::NotApplied { .. } => 5,
             Self::Node(_) => 7,
             Self::Interrupted(_) => 130,
             _ => 1,
@@ -117,6 +124,18 @@ impl OperationError {
             Self::NoPlan { .. } => "make it again, with --plan-out".into(),
             Self::PlanMoved { again, .. } => again.clone(),
             Self::NotSettled { cluster, .. } => format!("kubewright update {cluster} --yes"),
+            Self::NotApplied { cluster, .. } => format!("kubewright update {cluster} --yes"),
+            Self::NoWay { cluster, to, why } => match why {
+                NoWay::Downgrade { from, .. } => format!("name a version from {from} on"),
+                NoWay::Unknown { .. } => "kubewright version says which this is; a newer one may know more".into(),
+                NoWay::UnderWay(version) => format!("kubewright upgrade {cluster} --to {version} --yes"),
+                NoWay::NoBundle(version) => {
+                    format!(
+                        "get a bundle of {version}, then:  kubewright upgrade {cluster} --to {to} --bundle DIR    (one for each hop)"
+                    )
+                }
+                NoWay::Aside { .. } => "leave it out, or name a version of a minor in between".into(),
+            },
             Self::UnknownGroup { name, known, .. } => match crate::spec::nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "kubewright get instance-groups".into(),

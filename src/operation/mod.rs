@@ -31,6 +31,7 @@ pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use recover::{Recovery, Sources, apply_recover, earlier_states, prepare_recover, registered_specs, restore_previous};
 pub use render::render_files;
 pub use rolling::{End, RollPrepared, RollReport, RollRequest, apply_roll, prepare_roll};
+pub use rolling::{Hop, UpgradePrepared, UpgradeReport, UpgradeRequest, apply_upgrade, prepare_upgrade};
 pub use saved::SavedPlan;
 pub use session::{CloudConsoles, Connect, Env, MakeNodes};
 pub use status::{GroupPhases, LockSummary, OpenIntent, Pending, Status, status};

@@ -242,7 +242,7 @@ async fn phases(env: &Env, opened: &Opened, state: &mut State, observed: &Observ
     let Some(pki) = stored_pki(&opened.store).await? else {
         return Err(OperationError::LostKeys { name: state.cluster.clone(), location: opened.store.location() });
     };
-    let inputs = NodeInputs { cluster: state.model.clone(), pki };
+    let inputs = NodeInputs { cluster: state.model.clone(), pki, in_place: false };
     let fleet = Arc::new(fleet_of(state, &inputs, &Addresses::new()));
     let nodes = (env.nodes)(Arc::clone(&opened.cloud));
     for plane in &planes {

@@ -331,7 +331,7 @@ async fn locked(
     let (world, recorder) = world(env, &opened, recorder, &events, &stop);
     adopt(&world, &prepared.observed).await.map_err(OperationError::Unsettled)?;
     let pki = pki_of(env, &opened.store, lock).await?;
-    let inputs = Arc::new(NodeInputs { cluster: with_leaving(&prepared.cluster, &prepared.state), pki });
+    let inputs = Arc::new(NodeInputs { cluster: with_leaving(&prepared.cluster, &prepared.state), pki, in_place: false });
 
     (events)(Event::Phase("apply"));
     let watcher = watch_lock(lock, stop.clone());

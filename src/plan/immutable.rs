@@ -60,11 +60,18 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
             "set them back; [kubelet] and [[patches]] can be set for an instance group instead",
         );
     }
-    if has_nodes && *kubernetes != cluster.kubernetes {
-        planner.error(
+    // The registered version is ahead of the applied one while an upgrade is under way.
+    let under_way = planner.input.previous.map(|_| recorded.model.kubernetes).filter(|registered| registered != kubernetes);
+    match under_way {
+        Some(to) if has_nodes => planner.error(
+            format!("an upgrade of Kubernetes {kubernetes} -> {to} is under way, which has to be finished first"),
+            format!("kubewright upgrade {} --to {to} --yes", cluster.name),
+        ),
+        _ if has_nodes && *kubernetes != cluster.kubernetes => planner.error(
             format!("kubernetes {kubernetes} -> {} is an upgrade, which `update` does not do", cluster.kubernetes),
-            format!("set it back to {kubernetes}"),
-        );
+            format!("set it back to {kubernetes}; afterwards:  kubewright upgrade {} --to {}", cluster.name, cluster.kubernetes),
+        ),
+        _ => {}
     }
     for group in groups {
         if let Some(now) = cluster.group(&group.name)

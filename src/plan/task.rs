@@ -32,6 +32,10 @@ pub enum NodeTask {
     MoveLeader,
     /// Take this machine's member out of etcd, if the others keep the quorum.
     RemoveMember,
+    /// Brings this machine to the cluster's version of Kubernetes, where it stands, after the first control plane.
+    Upgrade,
+    /// The same of the first control plane: `kubeadm upgrade apply`.
+    UpgradeFirst,
 }
 
 impl NodeTask {
@@ -51,6 +55,8 @@ impl NodeTask {
             Self::Snapshot => "snapshot",
             Self::MoveLeader => "move-leader",
             Self::RemoveMember => "remove-member",
+            Self::Upgrade => "upgrade",
+            Self::UpgradeFirst => "upgrade-first",
         }
     }
 }

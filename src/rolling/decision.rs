@@ -1,5 +1,6 @@
 //! What comes out of a decision.
 
+use crate::cluster::KubernetesVersion;
 use crate::desired::Slot;
 use crate::rolling::Time;
 
@@ -58,6 +59,11 @@ pub enum Work {
     RemoveMember(String),
     /// End its instance, then delete its Node.
     Terminate,
+    /// Another version of Kubernetes, where it stands. The first control plane brings the cluster's own configuration and add-ons there.
+    Upgrade {
+        to: KubernetesVersion,
+        first: bool,
+    },
 }
 
 impl Work {
@@ -76,6 +82,7 @@ impl Work {
             Self::Drain => "drain",
             Self::RemoveMember(_) => "remove etcd member",
             Self::Terminate => "terminate",
+            Self::Upgrade { .. } => "upgrade",
         }
     }
 
@@ -92,13 +99,14 @@ impl Work {
             Self::Drain => "its pods to go",
             Self::RemoveMember(_) => "its etcd member to go",
             Self::Terminate => "its instance to end",
+            Self::Upgrade { .. } => "its upgrade",
         }
     }
 
     /// Seconds that it may take; whoever carries it out has shorter limits of its own.
     pub fn limit(&self) -> Time {
         match self {
-            Self::Join => 45 * 60,
+            Self::Join | Self::Upgrade { .. } => 60 * 60,
             Self::Create | Self::Drain | Self::Terminate | Self::Clear => 20 * 60,
             _ => 10 * 60,
         }
@@ -109,6 +117,8 @@ impl Work {
         match self {
             Self::Create => 20,
             Self::Join => 95,
+            Self::Upgrade { first: true, .. } => 150,
+            Self::Upgrade { .. } => 75,
             Self::Drain => 40,
             Self::Terminate => 40,
             Self::Clear => 30,
@@ -123,6 +133,10 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.work {
             Work::MoveLeader { to } => write!(f, "{}: move the etcd leader to {to}", self.slot),
+            Work::Upgrade { to, first } => {
+                let command = if *first { "apply" } else { "node" };
+                write!(f, "{}: kubeadm upgrade {command}, kubelet and kubectl {to}", self.slot)
+            }
             work => write!(f, "{}: {}", self.slot, work.as_str()),
         }
     }

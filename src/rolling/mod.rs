@@ -4,6 +4,8 @@
 //! schedules by `tests/rolling`. It keeps no memory: a run that was killed is gone on with by the next one, because
 //! everything that it needs to know is seen again or recorded.
 //!
+//! Where the view names a version ([`View::to`]), machines are not replaced but brought there: [`upgrade`].
+//!
 //! The order: control planes first, one change at a time; then all node groups beside each other, each as far as its settings
 //! allow. Kubernetes supports kubelets that are older than the API server, never newer ones (version skew policy).
 
@@ -12,6 +14,7 @@ mod decision;
 mod nodes;
 mod outline;
 mod quorum;
+pub mod upgrade;
 mod view;
 
 pub use decision::{Blocked, Decision, Step, Work};
@@ -33,6 +36,9 @@ pub const LOOK: Time = 5;
 /// What to do next. Steps are to be begun at once and asked for again, with the step marked in the view, until the answer is to wait,
 /// or is the end.
 pub fn next_step(view: &View) -> Decision {
+    if let Some(to) = view.to {
+        return upgrade::next(view, to);
+    }
     match control::next(view) {
         Decision::Done => {}
         // Node groups never go on before control planes are finished: they may need what is new there.

@@ -8,7 +8,7 @@ pub struct Line {
     /// Seconds after the start.
     pub at: Time,
     pub step: Step,
-    /// Of etcd, after a step that changes its members.
+    /// Of etcd, after a step that changes its members, or during one that stops a member for a moment.
     pub quorum: Option<Quorum>,
 }
 
@@ -55,6 +55,8 @@ fn begin(view: &mut View, step: &Step) -> Option<Quorum> {
     match &step.work {
         Work::Join if control_plane => members.push(voter(&instance, now)),
         Work::RemoveMember(id) => members.retain(|member| member.id != *id),
+        // Its member is away for a moment.
+        Work::Upgrade { .. } if control_plane => return Some(Quorum::of(&members).less(1)),
         _ => return None,
     }
     Some(Quorum::of(&members))
@@ -101,6 +103,10 @@ fn finish(view: &mut View) {
             Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
             Work::Drain => machine.drained = true,
             Work::RemoveMember(id) => view.members.iter_mut().for_each(|members| members.retain(|member| member.id != id)),
+            Work::Upgrade { to, .. } => {
+                (machine.kubelet, machine.health) = (Some(to), Health::Ready);
+                machine.api = control_plane.then_some(to);
+            }
             Work::Terminate | Work::Clear => gone.push(machine.slot.clone()),
         }
     }

@@ -28,6 +28,12 @@ impl Quorum {
         quorum
     }
 
+    /// With so many healthy ones away, which come back.
+    #[must_use]
+    pub fn less(self, away: usize) -> Self {
+        Self { healthy: self.healthy.saturating_sub(away), ..self }
+    }
+
     /// Voters that must agree (etcd FAQ, "Why an odd number of cluster members?").
     pub fn needed(self) -> usize {
         self.voters / 2 + 1

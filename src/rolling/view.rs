@@ -1,6 +1,6 @@
 //! All that a decision is made from: values that somebody has observed. What could not be observed is said to be so.
 
-use crate::cluster::Amount;
+use crate::cluster::{Amount, KubernetesVersion};
 use crate::desired::Slot;
 use crate::rolling::Work;
 
@@ -24,6 +24,8 @@ pub struct View {
     pub abort: bool,
     /// Go on although machines that stay were not well when the roll began. Quorum is never given up for it.
     pub force: bool,
+    /// Bring every machine to this version where it stands; `None`: replace those that are behind.
+    pub to: Option<KubernetesVersion>,
 }
 
 /// An instance group and how its machines are replaced.
@@ -69,6 +71,10 @@ pub struct Machine {
     pub failed: Option<(Work, String)>,
     /// Disruption budgets that keep its pods.
     pub blockers: Vec<Blocker>,
+    /// Of its kubelet, as its Node tells it; asked only for upgrades.
+    pub kubelet: Option<KubernetesVersion>,
+    /// Of a control plane's own API server.
+    pub api: Option<KubernetesVersion>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +166,8 @@ impl Machine {
             work: None,
             failed: None,
             blockers: vec![],
+            kubelet: None,
+            api: None,
         }
     }
 

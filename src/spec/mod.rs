@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::cluster::Cluster;
 
 mod build;
+mod edit;
 mod file;
 mod place;
 mod problem;
@@ -23,6 +24,7 @@ mod source;
 mod table;
 mod values;
 
+pub use edit::with_version;
 pub use place::Place;
 pub use problem::{Code, Problem, Problems, Severity};
 pub use schema::{schema, schema_text};

@@ -10,3 +10,4 @@ mod observe;
 mod rules;
 mod schedule;
 mod schedules;
+mod upgrade;

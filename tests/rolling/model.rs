@@ -222,6 +222,7 @@ impl Model {
                     member.leader = Some(&member.instance) == to.as_ref();
                 }
             }
+            Work::Upgrade { .. } => panic!("a roll upgrades nothing where it stands"),
             Work::Terminate | Work::Clear => {
                 self.take_away(place);
                 return true;

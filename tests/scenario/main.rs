@@ -17,4 +17,5 @@ mod rolling;
 mod status;
 mod store;
 mod takeover;
+mod upgrade;
 mod world;

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::cluster::KubernetesVersion;
+
 mod budgets;
 mod etcd;
 mod etcd_status;
@@ -32,6 +34,8 @@ pub enum Query {
     EtcdStatus,
     /// Disruption budgets, and pods that they may keep: [`kept`].
     Budgets,
+    /// `get --raw /version`, of that machine's own API server: [`version`].
+    Version,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -189,6 +193,21 @@ pub fn pods(json: &str) -> Result<Vec<SeenPod>, String> {
             }
         })
         .collect())
+}
+
+/// What [`Query::Version`] was answered with.
+pub fn version(json: &str) -> Option<KubernetesVersion> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        git_version: String,
+    }
+    release(&serde_json::from_str::<Answer>(json).ok()?.git_version)
+}
+
+/// `v1.34.2`, also with what a builder appended: `v1.34.2+k3s1`.
+pub fn release(text: &str) -> Option<KubernetesVersion> {
+    text.trim().trim_start_matches('v').split(['-', '+']).next()?.parse().ok()
 }
 
 fn clean(text: &str) -> String {

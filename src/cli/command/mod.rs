@@ -12,5 +12,6 @@ pub mod render;
 pub mod rolling;
 pub mod saved;
 pub mod status;
+pub mod upgrade;
 pub mod validate;
 pub mod version;

@@ -8,4 +8,5 @@ pub mod plan;
 pub mod rolling;
 pub mod table;
 pub mod trouble;
+pub mod upgrade;
 pub mod words;

@@ -6,7 +6,7 @@ use crate::cli::text::{Ink, Page, Span, count, ink};
 use crate::clock::in_words;
 use crate::operation::{End, RollPrepared, RollReport};
 use crate::report;
-use crate::rolling::{Decision, Group, Line, Machine};
+use crate::rolling::{Decision, Group, Line, Machine, Work};
 
 /// Steps that are listed before the rest is counted.
 const STEPS: usize = 60;
@@ -61,13 +61,14 @@ fn rule(group: &Group) -> String {
     }
 }
 
-fn steps(page: &mut Page, lines: &[Line], limit: usize) {
+pub(super) fn steps(page: &mut Page, lines: &[Line], limit: usize) {
     if lines.is_empty() {
         return;
     }
     page.blank();
     for line in lines.iter().take(limit) {
-        let quorum = line.quorum.map(|quorum| format!("   then {quorum}")).unwrap_or_default();
+        let when = if matches!(line.step.work, Work::Upgrade { .. }) { "meanwhile" } else { "then" };
+        let quorum = line.quorum.map(|quorum| format!("   {when} {quorum}")).unwrap_or_default();
         let at = format!("{:>3}:{:02}  ", line.at / 60, line.at % 60);
         page.flow(2, 12, vec![ink(Ink::Faint, at), Span::from(&line.step.to_string()), ink(Ink::Faint, quorum)]);
     }
@@ -116,11 +117,7 @@ pub fn json(prepared: &RollPrepared) -> Value {
         let (surge, unavailable) = (group.max_surge, group.max_unavailable);
         json!({ "name": group.name, "count": group.count, "max_surge": surge, "max_unavailable": unavailable, "selected": group.selected })
     });
-    let lines = prepared.lines.iter().map(|line| {
-        let quorum =
-            line.quorum.map(|quorum| json!({ "voters": quorum.voters, "healthy": quorum.healthy, "needed": quorum.needed() }));
-        json!({ "at": line.at, "slot": line.step.slot.to_string(), "step": line.step.work.as_str(), "quorum": quorum })
-    });
+    let lines = prepared.lines.iter().map(line_json);
     json!({
         "cluster": prepared.cluster,
         "behind": machines.collect::<Vec<_>>(),
@@ -131,6 +128,12 @@ pub fn json(prepared: &RollPrepared) -> Value {
         "left_alone": prepared.bastions,
         "state": prepared.location,
     })
+}
+
+pub(super) fn line_json(line: &Line) -> Value {
+    let quorum =
+        line.quorum.map(|quorum| json!({ "voters": quorum.voters, "healthy": quorum.healthy, "needed": quorum.needed() }));
+    json!({ "at": line.at, "slot": line.step.slot.to_string(), "step": line.step.work.as_str(), "quorum": quorum })
 }
 
 pub fn done_json(report: &RollReport) -> Value {
@@ -149,6 +152,6 @@ pub fn done_json(report: &RollReport) -> Value {
     })
 }
 
-fn blocked(stop: Option<&crate::rolling::Blocked>) -> Value {
+pub(super) fn blocked(stop: Option<&crate::rolling::Blocked>) -> Value {
     stop.map_or(Value::Null, |stop| json!({ "what": stop.what, "next": stop.next }))
 }

@@ -69,7 +69,7 @@ impl Site {
         let cloud = env.cloud_of(&state).await?;
         let instances = cloud.instances(&Scope::Uid(state.uid.clone())).await?;
         let pki = stored_pki(&store).await?.ok_or(OperationError::NoKeys { cluster: name })?;
-        let inputs = NodeInputs { cluster: state.model.clone(), pki };
+        let inputs = NodeInputs { cluster: state.model.clone(), pki, in_place: false };
         let mut fleet = fleet_of(&state, &inputs, &addresses(&instances));
         let live: BTreeSet<&str> = instances.iter().filter(|one| one.is_live()).map(|one| one.id.as_str()).collect();
         fleet.machines.retain(|_, machine| live.contains(machine.instance.as_str()));

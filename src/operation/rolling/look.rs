@@ -7,7 +7,7 @@ use crate::apply::{Addresses, NodeInputs, fleet_of};
 use crate::bootstrap::inspect::{self, Etcd, Kept, Query, SeenNode};
 use crate::bootstrap::{Fleet, Nodes};
 use crate::cloud::{Cloud, CloudError, Scope};
-use crate::cluster::Role;
+use crate::cluster::{KubernetesVersion, Role};
 use crate::desired::{ResourceId, tags};
 use crate::observed::{Instance, RecordSet};
 use crate::operation::session::Env;
@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub silent: BTreeMap<String, String>,
     pub etcd: Option<Etcd>,
     pub kept: Vec<Kept>,
+    /// By slot, of each API server that answers; asked only for upgrades.
+    pub versions: BTreeMap<String, KubernetesVersion>,
 }
 
 /// What a run knows beside what it sees: its own doing, and since when things are as they are.
@@ -84,7 +86,7 @@ impl Eyes<'_> {
         // Node by node the budgets matter only while pods are to go, or before the first are.
         let stale = memory.asked.is_none_or(|asked| now >= asked + BUDGETS);
         let going = memory.works.values().any(|(_, work, _)| *work == Work::Drain) || memory.kept.iter().any(|kept| kept.never);
-        let budgets = !site.behind.is_empty() && (memory.asked.is_none() || (going && stale));
+        let budgets = (site.to.is_some() || !site.behind.is_empty()) && (memory.asked.is_none() || (going && stale));
         let control = site.cluster.groups_of(Role::ControlPlane).any(|group| super::view::is_selected(site, group));
         let (mut nodes, mut etcd) = (None, None);
         for slot in &answering {
@@ -108,7 +110,14 @@ impl Eyes<'_> {
         if let Some(slot) = answering.first() {
             self.settle(state, slot, &fleet, memory, now).await;
         }
-        Ok(Seen { instances, records, nodes, silent, etcd, kept: memory.kept.clone() })
+        let mut versions = BTreeMap::new();
+        if site.to.is_some() {
+            let asked = answering.iter().map(|slot| async { (slot.clone(), self.ask(Query::Version, slot, &fleet).await) });
+            for (slot, said) in futures::future::join_all(asked).await {
+                versions.extend(said.ok().and_then(|json| Some((slot, inspect::version(&json)?))));
+            }
+        }
+        Ok(Seen { instances, records, nodes, silent, etcd, kept: memory.kept.clone(), versions })
     }
 
     async fn ask(&self, query: Query, slot: &str, fleet: &Arc<Fleet>) -> Result<String, String> {

@@ -6,7 +6,10 @@
 mod look;
 mod run;
 mod steps;
+mod upgrade;
 mod view;
+
+pub use upgrade::{Hop, UpgradePrepared, UpgradeReport, UpgradeRequest, apply_upgrade, prepare_upgrade};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Sink};
 use crate::cloud::Calls;
-use crate::cluster::{Cluster, Role};
+use crate::cluster::{Cluster, KubernetesVersion, Role};
 use crate::desired::{ResourceId, Slot, desired};
 use crate::observed::Observed;
 use crate::operation::session::Env;
@@ -84,6 +87,8 @@ pub struct RollReport {
 struct Site {
     cluster: Cluster,
     request: RollRequest,
+    /// An upgrade: the version that machines are brought to.
+    to: Option<KubernetesVersion>,
     /// By instance, why a machine is behind: a new one may live in the same slot.
     behind: BTreeMap<String, Vec<String>>,
     /// Bastions that are behind: nothing of a roll is for them.
@@ -100,6 +105,7 @@ impl Site {
         let mut site = Self {
             cluster: cluster.clone(),
             request: request.clone(),
+            to: None,
             behind: BTreeMap::new(),
             bastions: vec![],
             observed,
@@ -177,7 +183,7 @@ pub async fn prepare_roll(env: &Env, request: &RollRequest) -> Result<RollPrepar
     let prepared = make_plan(env, &opened, &of(request), opened.state.clone()).await?;
     let site = Site::new(&opened.cluster, request, &prepared.state, prepared.observed)?;
     let keys = stored_pki(&opened.store).await?.ok_or(OperationError::NoKeys { cluster: opened.cluster.name.clone() })?;
-    let inputs = Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: keys });
+    let inputs = Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: keys, in_place: false });
     let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: (env.nodes)(Arc::clone(&opened.cloud)), inputs };
     let mut memory = Memory::default();
     let seen = eyes.look(&site, &prepared.state, &mut memory).await?;
@@ -236,7 +242,8 @@ async fn locked(
     let prepared = make_plan(env, &opened, &of(request), recorder.state()).await?;
     let mut site = Site::new(&opened.cluster, request, &recorder.state(), prepared.observed)?;
     adopt(&world, &site.observed).await.map_err(OperationError::Unsettled)?;
-    let inputs = Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: pki_of(env, &opened.store, lock).await? });
+    let inputs =
+        Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: pki_of(env, &opened.store, lock).await?, in_place: false });
     let (by, command, started) = (env.by.clone(), env.command.clone(), begun.to_string());
     let run = Run { by, command, started, finished: false, actions_done: None, actions_total: 0 };
     recorder.update(move |state| state.last_run = Some(run)).await?;

@@ -38,6 +38,8 @@ pub(super) fn plan_of(site: &Site, state: &State, observed: &Observed, step: &St
         Work::Uncordon => one(NodeTask::Uncordon),
         Work::Drain => one(NodeTask::Evict),
         Work::RemoveMember(_) => one(NodeTask::RemoveMember),
+        Work::Upgrade { first: true, .. } => one(NodeTask::UpgradeFirst),
+        Work::Upgrade { first: false, .. } => one(NodeTask::Upgrade),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::bootstrap::inspect;
 use crate::cluster::{InstanceGroup, Role};
 use crate::desired::{ResourceId, Slot};
 use crate::operation::session::Env;
@@ -47,8 +48,14 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
             refused: memory.refused.get(&group.name).cloned(),
         }
     });
-    let mut view =
-        View { now, groups: groups.collect(), abort: site.request.abort, force: site.request.force, ..View::default() };
+    let mut view = View {
+        now,
+        groups: groups.collect(),
+        abort: site.request.abort,
+        force: site.request.force,
+        to: site.to,
+        ..View::default()
+    };
     for (slot, instance, node) in machines(site, state) {
         let Some(place) = view.groups.iter().position(|group| group.name == slot.group) else { continue };
         if let Some(machine) = machine(site, seen, memory, &view, (slot, place), &instance, node) {
@@ -158,12 +165,16 @@ fn machine(
     let marked = its_node.map(|node| node.is_some_and(|node| node.unschedulable));
     let cordon = match (marked, ours) {
         (Some(true), true) | (None, true) => Cordon::Ours,
+        // An upgrade that died around the mark: it is set, or taken back, again, and the record with it.
+        (Some(false), true) if site.to.is_some() => Cordon::Ours,
         (Some(true), false) => Cordon::Foreign,
         (Some(false) | None, _) => Cordon::No,
     };
     // A Node that is deleted already has nobody to evict.
     let deleted = matches!(its_node, Some(None));
     let drained = node.is_some_and(|node| node.phase >= NodePhase::Drained) && (cordon != Cordon::No || deleted);
+    // Pods may have come back to one that is open.
+    let drained = drained && !(site.to.is_some() && marked == Some(false));
     let withdrawn = node.and_then(|node| node.withdrawn.as_ref()).and_then(|at| at.parse::<Timestamp>().ok()).map(seconds);
     let private = live.and_then(|live| live.private_address.as_ref());
     // Both names: a new machine may have the private address of one that is gone.
@@ -198,7 +209,10 @@ fn machine(
         Some((_, _, since)) => *since,
         None => since(memory, instance, &format!("{stage:?} {}", matches!(health, Health::Ready)), view.now),
     };
+    let kubelet = its_node.flatten().and_then(|node| inspect::release(&node.version));
     Some(Machine {
+        kubelet,
+        api: seen.versions.get(&text).copied().filter(|_| control_plane),
         behind: site.behind.get(instance).cloned().unwrap_or_default(),
         stage,
         health,

@@ -119,6 +119,8 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
     let inputs = NodeInputs {
         cluster: state.model.clone(),
         pki: stored_pki(&store).await?.ok_or(OperationError::NoKeys { cluster: name.clone() })?,
+        // In the middle of an upgrade one is drained and serves.
+        in_place: true,
     };
     let fleet = Arc::new(fleet_of(&state, &inputs, &addresses(&observed)));
     let site = Site { env, state: &state, observed: &observed, nodes: (env.nodes)(Arc::clone(&cloud)), fleet };

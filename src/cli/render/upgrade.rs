@@ -1,0 +1,135 @@
+//! An upgrade as people and as machines see it: its hops, what each changes, its steps, and how it ended.
+
+use serde_json::{Value, json};
+
+use crate::cli::render::rolling::{blocked, line_json, steps};
+use crate::cli::text::{Ink, Page, count, ink};
+use crate::clock::in_words;
+use crate::operation::{End, Hop, UpgradePrepared, UpgradeReport};
+use crate::report;
+use crate::rolling::Decision;
+use crate::rolling::upgrade::room;
+
+/// Steps of a hop that are listed before the rest is counted.
+const STEPS: usize = 60;
+
+/// What an upgrade would do.
+pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
+    let mut page = Page::new(width);
+    let Some(first) = prepared.hops.first() else {
+        page.flow(0, 2, vec![format!("Nothing to upgrade: {} runs Kubernetes {}.", prepared.cluster, prepared.to).into()]);
+        return page;
+    };
+    let machines = count(prepared.view.machines.len(), "machine");
+    let hops = count(prepared.hops.len(), "hop");
+    let title = format!("Upgrade of {}: {} -> {}, {machines}, {hops}.", prepared.cluster, first.from, prepared.to);
+    page.flow(0, 2, vec![ink(Ink::Strong, title)]);
+    for group in prepared.view.groups.iter() {
+        let rule = match (group.control_plane, room(group)) {
+            (true, _) => "one at a time".to_owned(),
+            (false, room) if group.max_unavailable == 0 => {
+                format!("{room} at a time (where they stand: max_surge is of no use, and max_unavailable 0 not possible)")
+            }
+            (false, room) => format!("{room} at a time (max_unavailable)"),
+        };
+        page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {rule}").into()]);
+    }
+    for (number, hop) in prepared.hops.iter().enumerate() {
+        one(&mut page, hop, number + 1, whole);
+        if let Decision::Blocked(stop) = &hop.end {
+            page.blank();
+            page.flow(0, 2, vec![ink(Ink::Bad, "Blocked: "), format!("{}.", stop.what).into()]);
+            return page;
+        }
+    }
+    page.blank();
+    let seconds: u64 = prepared.hops.iter().map(|hop| hop.seconds).sum();
+    page.flow(0, 2, vec![format!("Estimated: about {}, if all goes well.", in_words(seconds as f64)).into()]);
+    page
+}
+
+fn one(page: &mut Page, hop: &Hop, number: usize, whole: bool) {
+    page.blank();
+    let title = match hop.begun {
+        true => format!("Hop {number}: what is left of the upgrade to {}", hop.to),
+        false => format!("Hop {number}: {} -> {}", hop.from, hop.to),
+    };
+    page.flow(0, 2, vec![ink(Ink::Strong, title)]);
+    for change in &hop.changes {
+        page.flow(2, 4, vec![ink(Ink::Change, "~ "), change.as_str().into()]);
+    }
+    page.flow(2, 4, vec![ink(Ink::Faint, format!("images {}", hop.images.join(" ")))]);
+    steps(page, &hop.lines, if whole { hop.lines.len() } else { STEPS });
+}
+
+/// How an upgrade ended.
+pub fn done(report: &UpgradeReport, width: usize) -> Page {
+    let mut page = Page::new(width);
+    let took = in_words(report.seconds);
+    let reached = report.reached.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (begun, text) = match &report.end {
+        End::Done if report.reached.is_empty() => {
+            (ink(Ink::Add, "Nothing to upgrade"), format!(": {} runs Kubernetes {}.", report.cluster, report.to))
+        }
+        End::Done => (ink(Ink::Add, "Upgraded"), format!(" to {reached} after {took}.")),
+        End::Stopped => (ink(Ink::Warn, "Stopped"), format!(" after {took}.")),
+        End::Blocked(_) => (ink(Ink::Bad, "Blocked"), format!(" after {took}.")),
+    };
+    page.flow(0, 2, vec![begun, text.into()]);
+    if let End::Blocked(stop) = &report.end {
+        page.flow(0, 2, vec![format!("{}.", stop.what).into()]);
+    }
+    if let Some(last) = report.reached.last() {
+        let text =
+            format!("Revision {} of the spec says kubernetes = \"{last}\"; write that into your file, too.", report.revision);
+        page.flow(0, 2, vec![text.into()]);
+    }
+    page
+}
+
+pub fn json(prepared: &UpgradePrepared) -> Value {
+    let hops = prepared.hops.iter().map(|hop| {
+        let stop = match &hop.end {
+            Decision::Blocked(stop) => Some(stop),
+            _ => None,
+        };
+        json!({
+            "from": hop.from,
+            "to": hop.to,
+            "begun": hop.begun,
+            "changes": hop.changes,
+            "images": hop.images,
+            "steps": hop.lines.iter().map(line_json).collect::<Vec<_>>(),
+            "seconds": hop.seconds,
+            "blocked": blocked(stop),
+        })
+    });
+    let machines = prepared.view.machines.iter().map(|machine| {
+        json!({ "slot": machine.slot.to_string(), "instance": machine.instance, "kubelet": machine.kubelet, "api": machine.api })
+    });
+    json!({
+        "cluster": prepared.cluster,
+        "to": prepared.to,
+        "hops": hops.collect::<Vec<_>>(),
+        "machines": machines.collect::<Vec<_>>(),
+        "state": prepared.location,
+    })
+}
+
+pub fn done_json(report: &UpgradeReport) -> Value {
+    let (end, stop) = match &report.end {
+        End::Done => ("done", None),
+        End::Stopped => ("stopped", None),
+        End::Blocked(stop) => ("blocked", Some(stop)),
+    };
+    json!({
+        "cluster": report.cluster,
+        "end": end,
+        "reached": report.reached,
+        "revision": report.revision,
+        "blocked": blocked(stop),
+        "counts": report::counts(&report.outcome),
+        "failed": report.outcome.failed.iter().map(|failed| failed.failure.to_string()).collect::<Vec<_>>(),
+        "seconds": report.seconds,
+    })
+}

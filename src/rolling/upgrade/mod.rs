@@ -1,0 +1,303 @@
+//! Upgrade in place: every machine to one version, control planes first.
+//!
+//! A control plane is brought there by: an etcd snapshot, leadership away, cordon, drain, kubeadm, kubelet, uncordon; one at a
+//! time, and only while the other members keep the quorum. The first one runs `kubeadm upgrade apply`, which moves the cluster's
+//! configuration and add-ons; all others `kubeadm upgrade node`. Then node groups beside each other, each within its
+//! `max_unavailable`. Kubelets are never newer than the API servers they talk to: a control plane's kubelet talks to its own.
+
+mod course;
+mod skew;
+
+pub use course::{NoWay, blocks, changes, course, images};
+pub use skew::skew;
+
+use crate::cluster::KubernetesVersion;
+use crate::rolling::{
+    Cordon, Decision, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time, View, Work, in_work,
+    nodes,
+};
+
+/// What comes next on the way of all machines to this version.
+pub(super) fn next(view: &View, to: KubernetesVersion) -> Decision {
+    let site = Site { view, to };
+    if let Some((machine, work)) = site.planes().find_map(|machine| Some((machine, machine.work.as_ref()?))) {
+        return in_work(view, machine, work);
+    }
+    match site.unfit().or_else(|| site.control_planes()) {
+        // What is in work elsewhere has an end of its own.
+        Some(stop @ Decision::Blocked(_)) => super::last(view, stop),
+        Some(other) => other,
+        None => site.groups(),
+    }
+}
+
+const MEND: &str =
+    "kubewright validate says what to do; --force goes on with what was unhealthy before, as far as the quorum allows";
+const AGAIN: &str = "mend that, then run the same command again";
+
+struct Site<'a> {
+    view: &'a View,
+    to: KubernetesVersion,
+}
+
+impl<'a> Site<'a> {
+    fn planes(&self) -> impl Iterator<Item = &'a Machine> + '_ {
+        self.view.machines.iter().filter(|machine| self.is_control(machine))
+    }
+
+    fn is_control(&self, machine: &Machine) -> bool {
+        self.view.groups.get(machine.group).is_some_and(|group| group.control_plane)
+    }
+
+    fn is_there(&self, machine: &Machine) -> bool {
+        machine.kubelet == Some(self.to) && (!self.is_control(machine) || machine.api == Some(self.to))
+    }
+
+    fn step(&self, machine: &Machine, work: Work) -> Decision {
+        Decision::Do(Step { slot: machine.slot.clone(), group: machine.group, work })
+    }
+
+    fn upgrade(&self, machine: &Machine) -> Decision {
+        let first = self.is_control(machine) && !self.planes().any(|plane| self.is_there(plane));
+        self.step(machine, Work::Upgrade { to: self.to, first })
+    }
+
+    /// What stops an upgrade before anything is touched.
+    fn unfit(&self) -> Option<Decision> {
+        for machine in &self.view.machines {
+            let slot = &machine.slot;
+            let begun = machine.cordon == Cordon::Ours;
+            match (machine.stage, &machine.health) {
+                (Stage::Lost, _) => {
+                    return Some(Decision::blocked(
+                        format!("{slot} is gone"),
+                        "kubewright update, or rolling-update, replaces it first",
+                    ));
+                }
+                (Stage::Requested | Stage::Created, _) => {
+                    return Some(Decision::blocked(format!("{slot} has not joined"), "kubewright update --yes joins it first"));
+                }
+                (Stage::Joined, Health::NotReady(why)) if machine.ill_before && !begun && !self.view.force => {
+                    return Some(Decision::blocked(format!("{slot} is not Ready: {why}"), MEND));
+                }
+                _ => {}
+            }
+            if machine.cordon == Cordon::Foreign && !self.is_there(machine) && !self.view.force {
+                let next = format!("kubectl uncordon {}; or --force, which drains, upgrades and uncordons it", machine.instance);
+                return Some(Decision::blocked(format!("{slot} is cordoned, and not by kubewright"), next));
+            }
+            if let Some(newer) = machine.kubelet.max(machine.api).filter(|version| *version > self.to) {
+                let what = format!("{slot} runs {newer} already, newer than {}: somebody has upgraded it by hand", self.to);
+                return Some(Decision::blocked(what, format!("kubewright upgrade --to {newer} brings all machines there")));
+            }
+            if let Some(older) = machine.api.filter(|api| api.minor + 1 < self.to.minor) {
+                let what = format!("{slot} runs {older}, and no minor may be skipped on the way to {}", self.to);
+                return Some(Decision::blocked(what, "terminate it, and kubewright rolling-update makes it anew"));
+            }
+        }
+        None
+    }
+
+    fn control_planes(&self) -> Option<Decision> {
+        if let Some(machine) = self.planes().find(|machine| machine.failed.is_some()) {
+            return Some(failed(machine));
+        }
+        let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours;
+        if !self.planes().any(|machine| open(&machine)) {
+            return self.planes().find_map(|machine| self.unwell(machine, PATIENCE));
+        }
+        let Some(members) = &self.view.members else { return Some(self.silent()) };
+        let leads = |machine: &Machine| member_of(members, machine).is_some_and(|member| member.leader);
+        let begun = |machine: &Machine| machine.cordon == Cordon::Ours || machine.api == Some(self.to);
+        let target = self.planes().filter(open).min_by_key(|machine| {
+            // What has begun is finished before anything else is touched; the leader goes last.
+            (!begun(machine), machine.cordon != Cordon::Ours, leads(machine), &machine.slot)
+        })?;
+        let others = self.planes().filter(|machine| machine.slot != target.slot);
+        if let Some(wait) = others.into_iter().find_map(|machine| self.unwell(machine, PATIENCE)) {
+            return Some(wait);
+        }
+        if self.is_there(target) {
+            return Some(self.unwell(target, READY).unwrap_or_else(|| self.step(target, Work::Uncordon)));
+        }
+        Some(self.ill(members, target).unwrap_or_else(|| self.change(members, target)))
+    }
+
+    fn change(&self, members: &[Member], target: &Machine) -> Decision {
+        let leads = member_of(members, target).is_some_and(|member| member.leader);
+        let heir = || {
+            let mut others = self.planes().filter(|machine| machine.slot != target.slot);
+            others
+                .find(|machine| member_of(members, machine).is_some_and(|member| !member.learner && member.healthy == Some(true)))
+        };
+        match target {
+            _ if self.view.snapshot.as_deref() != Some(&target.instance) => self.step(target, Work::Snapshot),
+            _ if leads && let Some(heir) = heir() => self.step(target, Work::MoveLeader { to: heir.slot.clone() }),
+            Machine { cordon: Cordon::No, .. } => self.step(target, Work::Cordon),
+            Machine { drained: false, .. } => nodes::drain(target),
+            _ => self.upgrade(target),
+        }
+    }
+
+    /// Nobody tells etcd's members.
+    fn silent(&self) -> Decision {
+        let mut planes = self.planes();
+        let (only, more) = (planes.next(), planes.next());
+        let until = self.view.told + PATIENCE;
+        match (only, more) {
+            // The only one is silent because it is being upgraded: that is gone on with.
+            (Some(only), None) if only.cordon == Cordon::Ours && only.drained => self.upgrade(only),
+            _ if self.view.now < until => Decision::Wait { what: "etcd to tell its members".into(), until },
+            _ => Decision::blocked("etcd does not tell its members, so no control plane may be stopped", MEND),
+        }
+    }
+
+    /// What is wrong with etcd, or would be while this machine's member is away.
+    fn ill(&self, members: &[Member], target: &Machine) -> Option<Decision> {
+        let own = member_of(members, target);
+        for member in members.iter().filter(|member| Some(*member) != own) {
+            let machine = self.planes().find(|machine| machine.instance == member.instance);
+            let name = machine.map_or_else(|| member.id.clone(), |machine| machine.slot.to_string());
+            let (is, patience) = match member {
+                Member { learner: true, .. } => ("is a learner", READY),
+                Member { healthy: Some(true), .. } => continue,
+                Member { healthy: Some(false), .. } if self.view.force && self.view.now >= member.since + PATIENCE => continue,
+                Member { healthy: None, .. } => ("is silent", PATIENCE),
+                _ => ("is not healthy", PATIENCE),
+            };
+            let until = member.since + patience;
+            return Some(match self.view.now < until {
+                true => Decision::Wait { what: format!("the etcd member of {name}"), until },
+                false => Decision::blocked(format!("the etcd member of {name} {is}: {}", Quorum::of(members)), MEND),
+            });
+        }
+        let during = Quorum::of(members).less(usize::from(own.is_some_and(|member| member.healthy == Some(true))));
+        // One or two members have no quorum without each of them: they are away for a moment, and come back.
+        (during.voters > 2 && !during.is_kept()).then(|| {
+            let what = format!("etcd would lose its quorum while {} is upgraded: {during}", target.slot);
+            Decision::blocked(
+                what,
+                "kubewright validate names the members that are not healthy; mend them, then run the same command again",
+            )
+        })
+    }
+
+    /// A machine that is not Ready and should be.
+    fn unwell(&self, machine: &Machine, patience: Time) -> Option<Decision> {
+        let why = match &machine.health {
+            Health::Ready => return None,
+            Health::NotReady(_) if machine.ill_before && self.view.force && machine.cordon != Cordon::Ours => return None,
+            Health::NotReady(why) => why.as_str(),
+            Health::Unknown => "it cannot be asked",
+        };
+        let until = machine.since + patience;
+        Some(match self.view.now < until {
+            true => {
+                Decision::Wait { what: format!("{} to be Ready: {why}", machine.slot), until: until.max(self.view.now + LOOK) }
+            }
+            false => Decision::blocked(format!("{} is not Ready: {why}", machine.slot), AGAIN),
+        })
+    }
+
+    /// Node groups beside each other.
+    fn groups(&self) -> Decision {
+        let mut waiting: Option<(String, Time)> = None;
+        let mut blocked = None;
+        for (number, group) in self.view.groups.iter().enumerate().filter(|(_, group)| !group.control_plane) {
+            match self.group(number, group) {
+                step @ Decision::Do(_) => return step,
+                Decision::Wait { what, until } => {
+                    if waiting.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
+                        waiting = Some((what, until));
+                    }
+                }
+                stop @ Decision::Blocked(_) => blocked = blocked.or(Some(stop)),
+                Decision::Done => {}
+            }
+        }
+        match (waiting, blocked) {
+            (Some((what, until)), _) => Decision::Wait { what, until },
+            (None, Some(stop)) => stop,
+            (None, None) => Decision::Done,
+        }
+    }
+
+    fn group(&self, number: usize, group: &Group) -> Decision {
+        let machines: Vec<&Machine> = self.view.machines.iter().filter(|machine| machine.group == number).collect();
+        let idle = || machines.iter().copied().filter(|machine| machine.work.is_none() && machine.failed.is_none());
+        let stuck = machines.iter().find(|machine| machine.failed.is_some());
+        let mut late = None;
+        for machine in idle().filter(|machine| machine.cordon == Cordon::Ours) {
+            match machine {
+                _ if self.is_there(machine) => match self.unwell(machine, READY) {
+                    None => return self.step(machine, Work::Uncordon),
+                    wait => late = late.or(wait),
+                },
+                // Where one has failed the next would fail as well.
+                _ if stuck.is_some() => {}
+                Machine { drained: true, .. } => return self.upgrade(machine),
+                _ => match nodes::drain(machine) {
+                    step @ Decision::Do(_) => return step,
+                    stop => late = late.or(Some(stop)),
+                },
+            }
+        }
+        let counts = |machine: &&&Machine| !machine.is_available() && !(machine.ill_before && self.view.force);
+        let out = machines.iter().filter(counts).count();
+        let room = out < room(group);
+        let mut left = idle().filter(|machine| !self.is_there(machine) && machine.cordon != Cordon::Ours).collect::<Vec<_>>();
+        // What is out already costs nothing.
+        left.sort_by_key(|machine| (machine.is_available(), &machine.slot));
+        if let Some(machine) = left.first()
+            && stuck.is_none()
+            && late.is_none()
+        {
+            let available = machine.is_available();
+            match machine.cordon {
+                Cordon::No if machine.is_ready() && room => return self.step(machine, Work::Cordon),
+                Cordon::No if machine.ill_before && self.view.force => return self.step(machine, Work::Cordon),
+                Cordon::Foreign => return nodes::drain(machine),
+                _ if !available => late = self.unwell(machine, PATIENCE),
+                _ => {}
+            }
+        }
+        if let Some((machine, work)) = machines.iter().find_map(|machine| Some((machine, machine.work.as_ref()?))) {
+            return in_work(self.view, machine, work);
+        }
+        match (stuck, late) {
+            (Some(machine), _) => failed(machine),
+            (None, Some(stop)) => stop,
+            // Room that is taken by machines that are there already, and not well.
+            (None, None) if !left.is_empty() => {
+                let out = machines.iter().find_map(|machine| self.unwell(machine, PATIENCE));
+                out.unwrap_or_else(|| {
+                    let what = format!("no machine of {} may go: {} of them are not available", group.name, out_of(&machines));
+                    Decision::blocked(what, "uncordon those that are cordoned, or raise max_unavailable")
+                })
+            }
+            (None, None) => Decision::Done,
+        }
+    }
+}
+
+fn out_of(machines: &[&Machine]) -> usize {
+    machines.iter().filter(|machine| !machine.is_available()).count()
+}
+
+/// Machines of a group that may be away at the same time: where it stands a machine cannot be upgraded without being away.
+pub fn room(group: &Group) -> usize {
+    (group.max_unavailable as usize).max(1)
+}
+
+fn failed(machine: &Machine) -> Decision {
+    let (work, why) = match &machine.failed {
+        Some((work, why)) => (work.as_str(), why.as_str()),
+        None => ("work", "it is not known why"),
+    };
+    let kept = machine.blockers.iter().map(|blocker| format!("; {blocker}")).collect::<String>();
+    Decision::blocked(format!("{}: {work} failed: {why}{kept}", machine.slot), AGAIN)
+}
+
+fn member_of<'a>(members: &'a [Member], machine: &Machine) -> Option<&'a Member> {
+    members.iter().find(|member| !machine.instance.is_empty() && member.instance == machine.instance)
+}
