@@ -17,4 +17,5 @@ mod status;
 mod store;
 mod takeover;
 mod upgrade;
+mod upgrade_kills;
 mod world;
