@@ -18,4 +18,5 @@ mod status;
 mod store;
 mod takeover;
 mod upgrade;
+mod upgrade_kills;
 mod world;

@@ -7,12 +7,11 @@ use kubewright::bootstrap::fake::Asked;
 use kubewright::bootstrap::inspect::Query;
 use kubewright::cluster::KubernetesVersion;
 use kubewright::recorded::NodePhase;
-use kubewright::store::Objects as _;
 
 use crate::world::*;
 
 /// Three control planes and four workers; the version has company on its line.
-const HA: &str = r#"schema = 1
+pub const HA: &str = r#"schema = 1
 name = "demo.k8s.example.com"
   kubernetes   = '1.34.2'   # agreed with the shop team
 aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b"] }
@@ -40,13 +39,13 @@ rolling_update = { max_surge = 0, max_unavailable = 2 }
 
 const UPGRADES: [NodeTask; 2] = [NodeTask::Upgrade, NodeTask::UpgradeFirst];
 
-fn version(text: &str) -> KubernetesVersion {
+pub fn version(text: &str) -> KubernetesVersion {
     text.parse().unwrap()
 }
 
 /// What each machine runs, and that nothing on the way broke a rule of the version skew policy. A control plane counts as new in all its
 /// parts from the moment at which its upgrade begins, and as old in its kubelet of the others.
-fn replay(tasks: &[Asked]) -> BTreeMap<String, KubernetesVersion> {
+pub fn replay(tasks: &[Asked]) -> BTreeMap<String, KubernetesVersion> {
     let joins = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker];
     let mut runs = BTreeMap::<String, KubernetesVersion>::new();
     let mut planes = vec![];
@@ -82,7 +81,7 @@ fn replay(tasks: &[Asked]) -> BTreeMap<String, KubernetesVersion> {
 }
 
 /// Everything runs this version, and all that an upgrade does on the way is taken back.
-async fn assert_upgraded(world: &World, to: &str, what: &str) {
+pub async fn assert_upgraded(world: &World, to: &str, what: &str) {
     let state = world.state();
     let runs = replay(&world.nodes.inner.asked());
     for (slot, node) in &state.nodes {
@@ -96,10 +95,6 @@ async fn assert_upgraded(world: &World, to: &str, what: &str) {
     let line = format!("  kubernetes   = \"{to}\"   # agreed with the shop team\n");
     assert!(String::from_utf8(spec).unwrap().contains(&line), "{what}");
     let _ = world.settled().await.silent_about("behind");
-}
-
-fn forked(calm: &World) -> World {
-    World { cloud: calm.cloud.fork(), ids: calm.ids.clone(), nodes: calm.nodes.fork(), ..World::new() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,79 +151,6 @@ async fn an_upgrade_shows_its_hops_goes_them_and_is_at_rest() {
     for args in [&["upgrade", "--to", "1.36.3", "--detailed-exitcode"][..], &["upgrade", "--to", "1.36.3", "--yes"]] {
         let _ = world.run(args).await.expect(0).says(&["Nothing to upgrade", "runs Kubernetes 1.36.3"]);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upgrade_that_is_killed_at_any_task_is_finished_by_the_next() {
-    let calm = World::of(&HA.replace("count = 4", "count = 2")).await;
-    let (stored, start) = (calm.dump().await, calm.nodes.inner.asked().len());
-    let base = forked(&calm);
-    let _ = calm.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
-    let tasks = calm.nodes.inner.asked().len() - start;
-    assert!(tasks >= 24, "{tasks}");
-    for n in 0..tasks {
-        for done in [false, true] {
-            let what = format!("killed at task {n}, done: {done}");
-            let world = forked(&base);
-            world.restore(&stored).await;
-            *world.nodes.hang.lock().unwrap() = Some((n, done));
-            tokio::select! {
-                ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => panic!("{what}: it ended by itself\n{ran}"),
-                () = world.nodes.hung.notified() => {}
-            }
-            let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
-            if n == tasks / 2 {
-                // Nothing else may take it from here.
-                for args in [&["update"][..], &["rolling-update"]] {
-                    let _ = world.run(args).await.expect(5).says(&["is under way", "kubewright upgrade"]);
-                }
-                let lower = world.run(&["upgrade", "--to", "1.34.2"]).await.expect(5);
-                let _ = lower.says(&["an upgrade to 1.35.4 is under way"]);
-                let _ =
-                    world.run(&["upgrade", "--to", "1.35.4"]).await.expect(0).says(&["what is left of the upgrade to 1.35.4"]);
-            }
-            let ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await;
-            assert_eq!(ran.code, 0, "{what}\n{ran}");
-            assert_upgraded(&world, "1.35.4", &what).await;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_that_was_killed_in_the_first_hop_goes_on_to_a_later_one() {
-    let world = World::of(SMALL).await;
-    *world.nodes.hang.lock().unwrap() = Some((3, true));
-    tokio::select! {
-        ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => panic!("it ended by itself\n{ran}"),
-        () = world.nodes.hung.notified() => {}
-    }
-    let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
-    let _ = world.run(&["upgrade", "--to", "1.37.0", "--yes"]).await.expect(0).says(&["Upgraded to 1.35.4, 1.36.3, 1.37.0"]);
-    let runs = replay(&world.nodes.inner.asked());
-    assert!(runs.values().all(|runs| *runs == version("1.37.0")), "{runs:?}");
-    let _ = world.settled().await;
-    let _ = world.run(&["validate"]).await.expect(0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_interrupt_ends_the_step_and_the_next_run_goes_on() {
-    let world = World::of(HA).await;
-    let begun = world.nodes.inner.asked().len();
-    let interrupt = async {
-        while world.nodes.inner.asked().len() < begun + 4 {
-            tokio::task::yield_now().await;
-        }
-        world.interrupts.add_permits(1);
-        std::future::pending::<()>().await
-    };
-    let ran = tokio::select! {
-        ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => ran,
-        () = interrupt => unreachable!(),
-    };
-    let _ = ran.expect(130).says(&["Stopped after", "goes on where this run stopped"]);
-    assert!(world.nodes.inner.asked().iter().all(|asked| asked.succeeded.is_some()));
-    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
-    assert_upgraded(&world, "1.35.4", "after an interrupt").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,53 +279,4 @@ async fn each_hop_has_a_bundle_of_its_own() {
     let spec = String::from_utf8(world.dump().await.remove(&format!("{NAME}/spec.toml")).unwrap()).unwrap();
     assert!(spec.contains(&format!("bundle = \"{new}\" # air-gapped\n")), "{spec}");
     let _ = world.settled().await;
-}
-
-/// A run may die between the three writes that register a hop: its revision, the state, the spec.
-#[tokio::test(start_paused = true)]
-async fn a_hop_that_was_half_registered_is_registered_by_the_next() {
-    let text = HA.replace("'1.34.2'", "\"1.35.4\"");
-    let put = async |world: &World, name: &str, bytes: &[u8]| {
-        world.memory().put(&format!("{NAME}/{name}"), bytes.to_vec(), kubewright::store::Condition::Always).await.unwrap();
-    };
-    let world = World::of(HA).await;
-    put(&world, "revisions/0002.toml", text.as_bytes()).await;
-    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0).says(&["Revision 2 of the spec"]);
-    assert_upgraded(&world, "1.35.4", "the revision was there").await;
-
-    let world = World::of(HA).await;
-    *world.nodes.hang.lock().unwrap() = Some((0, false));
-    tokio::select! {
-        ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => panic!("it ended by itself\n{ran}"),
-        () = world.nodes.hung.notified() => {}
-    }
-    let _ = world.run(&["lock", "break", NAME, "--yes"]).await.expect(0);
-    put(&world, "spec.toml", HA.as_bytes()).await;
-    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
-    assert_upgraded(&world, "1.35.4", "the spec was not").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upgrade_that_is_killed_at_any_write_of_the_store_is_finished_by_the_next() {
-    let calm = World::of(&HA.replace("count = 3", "count = 1").replace("count = 4", "count = 1")).await;
-    let (stored, before) = (calm.dump().await, calm.memory().writes());
-    let base = forked(&calm);
-    let _ = calm.run(&["upgrade", "--to", "1.36.3", "--yes"]).await.expect(0);
-    let writes = calm.memory().writes() - before;
-    assert!(writes > 20, "{writes}");
-    for n in 1..=writes {
-        for done in [false, true] {
-            let what = format!("killed at write {n}, done: {done}");
-            let world = forked(&base);
-            world.restore(&stored).await;
-            world.memory().fault(world.memory().writes() + n, kubewright::store::memory::Fault::Hang { done });
-            let args = ["upgrade", "--to", "1.36.3", "--yes"];
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(300), world.run(&args)).await;
-            // Some of the dead runs hold it, others had not come so far.
-            let _ = world.run(&["lock", "break", NAME, "--yes"]).await;
-            let ran = world.run(&args).await;
-            assert_eq!(ran.code, 0, "{what}\n{ran}");
-            assert_upgraded(&world, "1.36.3", &what).await;
-        }
-    }
 }
