@@ -13,6 +13,7 @@ pub mod fake;
 #[cfg(test)]
 mod hostile;
 pub mod inspect;
+mod join;
 pub mod kubeadm;
 mod line;
 mod nodes;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::bundle::{Bundle, hex};
+use super::bundle::{Bundle, hex, needed_images};
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::template::render;
 use super::{Machine, NodeTask, Pki, cni, pki};
@@ -90,7 +90,10 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                     let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
                     let images: String = bundle.recognisable(&wanted).concat();
                     let install = body("bundle", json!({"sums": sums, "images": images}))?;
-                    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
+                    let pinned = body(
+                        "images",
+                        json!({"names": bundle.image_names(&wanted), "needed": needed_images(cluster.kubernetes, place.group.role)}),
+                    )?;
                     list.add("packages", 15 * MINUTE, Work::Upload { wanted, body: install });
                     list.add("images", 15 * MINUTE, Work::Unit(pinned + &format!("# {}\n", digest(&sums))));
                 }
@@ -127,7 +130,8 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
         }
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
-            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane});
+            let server = format!("https://{}", kubeadm::control_plane_endpoint(cluster));
+            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane, "server": server});
             list.named("join", 15 * MINUTE, "kubeadm join --config /etc/kubernetes/kubewright/join.yaml", {
                 Work::Join(body("join", values)?)
             });
@@ -221,12 +225,17 @@ fn digest(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())).chars().take(24).collect()
 }
 
+/// Checksums of the configurations that containerd may have.
+pub(super) fn containerd_sums(cluster: &Cluster) -> Result<[String; 2], String> {
+    Ok(containerd_configs(cluster)?.map(|config| hex(&Sha256::digest(config.as_bytes()))))
+}
+
 fn body(name: &str, values: Value) -> Result<String, String> {
     render(&format!("steps/{name}.sh.j2"), values)
 }
 
 /// A script that may ask etcd.
-fn etcd(name: &str, values: Value) -> Result<String, String> {
+pub(super) fn etcd(name: &str, values: Value) -> Result<String, String> {
     Ok(body("etcdctl", json!({}))? + &body(name, values)?)
 }
 
