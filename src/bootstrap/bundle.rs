@@ -277,6 +277,8 @@ fn tar_stream(root: PathBuf, files: Vec<String>) -> io::Result<Box<dyn Read + Se
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// A bundle of one image archive, with the `manifest.json` given.
@@ -322,6 +324,39 @@ mod tests {
         for lacking in [&[config.as_str(), "r/etcd:1"][..], &["r/etcd:1", "r/etcd:latest"], &[]] {
             assert_eq!(bundle.present(&wanted, &set(lacking)), BTreeSet::new(), "{lacking:?}");
         }
+    }
+
+    #[test]
+    fn an_image_that_is_nowhere_is_named_and_one_that_was_lost_is_sent_again() {
+        let digest = "ab".repeat(32);
+        let version = "1.34.2".parse().unwrap();
+        for role in [Role::ControlPlane, Role::Node] {
+            let mut names = needed_images(version, role);
+            for name in names.iter_mut().filter(|name| name.ends_with(':')) {
+                *name += "v7";
+            }
+            let needed = needed_images(version, role);
+            for left_out in 0..=names.len() {
+                let some: Vec<&String> =
+                    names.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, name)| name).collect();
+                let manifest = json!([{"Config": format!("{digest}.json"), "RepoTags": some}]);
+                let (_folder, bundle) = bundle(&manifest.to_string());
+                let wanted = bundle.wanted(Role::ControlPlane);
+                let missing = bundle.lacking(&wanted, &needed, &BTreeSet::new());
+                assert_eq!(missing.as_ref(), needed.get(left_out), "{role:?}");
+                let own = names.get(left_out).cloned().into_iter().collect();
+                assert_eq!(bundle.lacking(&wanted, &needed, &own), None, "an AMI brings it");
+                let mut all: BTreeSet<String> = some.into_iter().cloned().chain([format!("sha256:{digest}")]).collect();
+                assert!(bundle.lost(&wanted, &all).is_empty());
+                all.pop_last();
+                assert_eq!(bundle.lost(&wanted, &all).len(), 1);
+            }
+        }
+        let (_folder, bundle) = bundle("[]");
+        let wanted = bundle.wanted(Role::ControlPlane);
+        let needed = needed_images(version, Role::Node);
+        assert_eq!(bundle.lacking(&wanted, &needed, &BTreeSet::new()), None, "who knows what an archive of another form holds");
+        assert!(bundle.lost(&wanted, &BTreeSet::new()).is_empty());
     }
 
     #[test]

@@ -124,10 +124,11 @@ fn unreachable_endpoint(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::guess;
+    use super::{Obstacle, guess, obstacle};
 
     #[test]
     fn every_known_symptom_is_recognised() {
+        let own = "[ERROR] a Node with name \"i-0a\" and status \"Ready\" already exists in the cluster. You must delete the existing Node";
         let cases = [
             (
                 "misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\"",
@@ -135,6 +136,11 @@ mod tests {
             ),
             ("unknown service runtime.v1.RuntimeService", "CRI plugin"),
             ("[ERROR ImagePull]: failed to pull image registry.k8s.io/etcd", "image"),
+            ("kubelet is v1.35.2, not v1.34.2", "must not be newer"),
+            ("the image registry.k8s.io/pause:3.9 is neither in the bundle nor on this machine", "the bundle lacks an image"),
+            ("the name of this machine is taken: Node i-0a is Ready and belongs to 10.0.0.9", "another machine has joined"),
+            (own, "Ready already"),
+            ("too many learner members in cluster", "another join"),
             ("[ERROR Port-10250]: Port 10250 is in use", "port"),
             ("x509: certificate has expired or is not yet valid: current time 2026", "clocks"),
             ("could not find a JWS signature in the cluster-info ConfigMap for token ID", "token"),
@@ -156,6 +162,18 @@ mod tests {
                 "no way to the address",
             ),
         ];
+        let obstacles = [
+            (
+                "error: could not find a JWS signature in the cluster-info ConfigMap for token ID \"abcdef\"",
+                Some(Obstacle::Token),
+            ),
+            (own, Some(Obstacle::Node)),
+            ("rpc error: etcdserver: too many learner members in cluster", Some(Obstacle::Member)),
+            ("x509: certificate has expired", None),
+        ];
+        for (said, wanted) in obstacles {
+            assert_eq!(obstacle(&[said.to_owned()]), wanted, "{said}");
+        }
         for (said, cause) in cases {
             let guess = guess(&[said.to_string()]).unwrap_or_default();
             assert!(guess.contains(cause), "{said}: {guess}");

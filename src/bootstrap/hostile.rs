@@ -132,6 +132,10 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
             };
         }
     }
+    let (node, address) = (&place.machine.instance, &place.machine.private_address);
+    scripts += &render("steps/taken.sh.j2", json!({"node": node, "address": address}))?;
+    scripts += &render("steps/pods.sh.j2", json!({"node": node}))?;
+    scripts += &steps::etcd("strays", json!({"addresses": address}))?;
     scripts += steps::init_files(place, &discovery.token)?.expose();
     scripts += steps::join_files(place, &discovery, place.machine)?.expose();
     kubeadm::init_file(place, &discovery.token)?;
