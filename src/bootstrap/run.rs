@@ -287,7 +287,9 @@ impl<'a> Run<'a> {
             stderr = clean::last_lines(&output.stdout, LINES_SHOWN, &secrets);
         }
         let seen: Vec<String> = stderr.iter().chain(&log).cloned().collect();
-        let cause = cause::guess(&seen).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
+        let killed = output.status.filter(|status| (129..=192).contains(status));
+        let killed = killed.map(|status| format!("it was ended by signal {}", status - 128));
+        let cause = cause::guess(&seen).or(killed).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
             Some(status) => format!("it ended with {status} and said nothing"),
             None => "it was killed".into(),
         });

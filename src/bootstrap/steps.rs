@@ -101,6 +101,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
             list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+            list.mix(bundle.and_then(|bundle| bundle.sum("bin/kubelet")).unwrap_or_default());
             if apt && place.group.role == Role::ControlPlane {
                 let values = json!({"version": format!("v{}", cluster.kubernetes), "cri_socket": CRI_SOCKET});
                 list.add("images", 15 * MINUTE, Work::Unit(body("pull", values)?));

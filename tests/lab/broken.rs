@@ -16,7 +16,8 @@ use crate::lab::{Lab, finish, until, wait};
 use crate::machine::{Machine, machine, machines};
 
 const LIMIT: Duration = Duration::from_secs(300);
-const KUBE: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
+/// Who may do everything even before `init` has given that right to the administrators.
+const KUBE: &str = "kubectl --kubeconfig /etc/kubernetes/super-admin.conf";
 const ETCD: &str = "crictl exec $(crictl ps -q --state running --name '^etcd$') etcdctl --endpoints=https://127.0.0.1:2379 \
     --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
     --key=/etc/kubernetes/pki/etcd/healthcheck-client.key";
@@ -151,7 +152,7 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
     let [little, late, routed, mute, grouped, bare] = &site.workers;
     little.sh("sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo >/var/tmp/meminfo && mount --bind /var/tmp/meminfo /proc/meminfo");
     late.sh("printf '#!/bin/sh\\nexec /bin/date -d \"+10 minutes\" \"$@\"\\n' >/usr/local/sbin/date && chmod 755 /usr/local/sbin/date");
-    routed.sh("ip link add vpn0 type dummy && ip link set vpn0 up && ip route add 192.168.128.0/20 dev vpn0");
+    routed.sh("ip link add vpn0 type bridge && ip link set vpn0 up && ip route add 192.168.128.0/20 dev vpn0");
     for (machine, config) in [(mute, "version = 2\ndisabled_plugins = [\"cri\"]"), (grouped, "version = 2")] {
         let unit = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config /etc/containerd/own.toml";
         let folder = "/etc/systemd/system/containerd.service.d";
@@ -175,7 +176,7 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
             (mute, &["step `container-runtime` failed", "the CRI plugin of containerd does not run"]),
             (grouped, &["step `cri` failed", "containerd on this node does not use the systemd cgroup driver", own]),
             (bare, &[&format!("the image {PROXY} is neither in the bundle nor on the machine")]),
-            (&site.control_plane, &["step `init` failed", "kubeadm init --config", "137"]),
+            (&site.control_plane, &["step `init` failed", "kubeadm init --config", "it was ended by signal 9"]),
         ],
     );
     done.says(&[&format!("Next: kubewright update {} --yes", site.cluster.name)]);
@@ -208,7 +209,7 @@ fn newer_kubelet(site: &Site<'_>, spec: &Spec) {
 fn cut_off_after_the_api_server(site: &Site<'_>, file: &str) {
     kill_kubeadm_when(&site.control_plane, &format!("[ \"$({KUBE} get --raw=/readyz 2>/dev/null)\" = ok ]"));
     let done = site.update(file).expect(7);
-    each_says(&done, &[(&site.control_plane, &["step `init` failed", "137"])]);
+    each_says(&done, &[(&site.control_plane, &["step `init` failed", "it was ended by signal 9"])]);
     assert_eq!(site.kube("-n kube-system get daemonset kube-proxy --ignore-not-found"), "", "too late for this test");
 }
 
@@ -239,7 +240,7 @@ done"#,
     until("the other machine's Node", LIMIT, || site.kube("get nodes").contains(&named.instance));
 
     let mut run = site.cluster.start(&["update", &site.cluster.name, "--yes"]);
-    until("a join that waits", LIMIT, || tokenless.sh("pgrep -f 'flock -w 300' || true") != "");
+    until("a join that waits", LIMIT, || tokenless.sh("pgrep -f '[f]lock -w 300' || true") != "");
     site.control_plane.sh("for token in $(kubeadm token list | awk 'NR > 1 { print $1 }'); do kubeadm token delete $token; done");
     tokenless.sh("touch /run/go");
     let status = wait(&mut run, LIMIT);
@@ -251,7 +252,7 @@ done"#,
         format!("node {} ({})", begun.slot, begun.private),
         format!("node {} ({})", imageless.slot, imageless.private),
         "step `ready` failed".to_owned(),
-        "the image docker.io/flannel/flannel".to_owned(),
+        "the image ghcr.io/flannel-io/flannel".to_owned(),
         "is neither on this machine nor can it be pulled".to_owned(),
         "the bootstrap token has expired or was revoked; joining again".to_owned(),
         "4 of 7 nodes Ready".to_owned(),
@@ -296,7 +297,7 @@ fn etcd_members_left_over(site: &Site<'_>, spec: &Spec) {
         "removed the etcd member at https://10.20.0.99:2380".to_owned(),
         format!("node {} ({})", second.slot, second.private),
         "step `join` failed".to_owned(),
-        "137".to_owned(),
+        "it was ended by signal 9".to_owned(),
     ] {
         assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
     }
