@@ -289,10 +289,12 @@ impl<'a> Run<'a> {
         let seen: Vec<String> = stderr.iter().chain(&log).cloned().collect();
         let killed = output.status.filter(|status| (129..=192).contains(status));
         let killed = killed.map(|status| format!("it was ended by signal {}", status - 128));
-        let cause = cause::guess(&seen).or(killed).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
-            Some(status) => format!("it ended with {status} and said nothing"),
-            None => "it was killed".into(),
-        });
+        // Before any guess: what an earlier part of it said is no reason.
+        let cause =
+            killed.or_else(|| cause::guess(&seen)).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
+                Some(status) => format!("it ended with {status} and said nothing"),
+                None => "it was killed".into(),
+            });
         Failure { step, command, exit: output.status, stderr, log, cause, retryable: false }
     }
 

@@ -114,8 +114,14 @@ struct Site<'a> {
 
 impl<'a> Site<'a> {
     fn new(cluster: &'a Cluster<'a>) -> Self {
+        until("all machines", LIMIT, || machines(cluster.lab).len() == 7);
         let worker = |number: usize| machine(cluster.lab, &format!("nodes-us-east-1a-{}", number + 1));
-        Self { cluster, control_plane: machine(cluster.lab, CONTROL_PLANE), workers: std::array::from_fn(worker) }
+        let site = Self { cluster, control_plane: machine(cluster.lab, CONTROL_PLANE), workers: std::array::from_fn(worker) };
+        for machine in site.all() {
+            let up = "ctr version >/dev/null 2>&1 && systemctl is-active containerd || true";
+            until("containerd, after the boot", LIMIT, || machine.sh(up).trim() == "active");
+        }
+        site
     }
 
     fn all(&self) -> impl Iterator<Item = &Machine> {
@@ -153,7 +159,8 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
     little.sh("sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo >/var/tmp/meminfo && mount --bind /var/tmp/meminfo /proc/meminfo");
     late.sh("printf '#!/bin/sh\\nexec /bin/date -d \"+10 minutes\" \"$@\"\\n' >/usr/local/sbin/date && chmod 755 /usr/local/sbin/date");
     routed.sh("ip link add vpn0 type bridge && ip link set vpn0 up && ip route add 192.168.128.0/20 dev vpn0");
-    for (machine, config) in [(mute, "version = 2\ndisabled_plugins = [\"cri\"]"), (grouped, "version = 2")] {
+    for (machine, config) in [(mute, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]"), (grouped, "version = 2")]
+    {
         let unit = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config /etc/containerd/own.toml";
         let folder = "/etc/systemd/system/containerd.service.d";
         machine.sh(&format!(
