@@ -247,7 +247,12 @@ done"#,
     until("the other machine's Node", LIMIT, || site.kube("get nodes").contains(&named.instance));
 
     let mut run = site.cluster.start(&["update", &site.cluster.name, "--yes"]);
-    until("a join that waits", LIMIT, || tokenless.sh("pgrep -f '[f]lock -w 300' || true") != "");
+    let tokens =
+        || site.control_plane.sh("kubeadm token list 2>/dev/null | grep -c '^[a-z0-9]\\{6\\}\\.' || true").trim().to_owned();
+    // Of the others none is in the middle of its own join.
+    until("a join that waits, and no other", LIMIT, || {
+        tokens() == "1" && tokenless.sh("pgrep -f '[f]lock -w 300' || true") != ""
+    });
     site.control_plane.sh("for token in $(kubeadm token list | awk 'NR > 1 { print $1 }'); do kubeadm token delete $token; done");
     tokenless.sh("touch /run/go");
     let status = wait(&mut run, LIMIT);
