@@ -125,7 +125,11 @@ fn only_the_right_repository(lab: &Lab) {
         nothing_is_installed(&machines);
     }
 
-    cluster.ok(&["update", &cluster.name, "-f", &file(&mirror, &key), "--yes"]);
+    let done = cluster.ok(&["update", &cluster.name, "-f", &file(&mirror, &key), "--yes"]);
+    let registered = "registered, NotReady until you install a pod network (cni = \"none\")";
+    done.says(&[&format!("2 of 2 nodes {registered}")]);
+    cluster.ok(&["validate", &cluster.name]).says(&[&format!("2 nodes {registered}")]);
+    assert!(cluster.kubectl_nodes().iter().all(|(_, status)| status == "NotReady"));
     for machine in &machines {
         let versions = machine.sh("dpkg-query -W -f '${Package} ${Version}\\n' kubelet kubeadm kubectl cri-tools kubernetes-cni");
         let wanted = [

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::cni::release;
-use crate::cluster::{Cni, KubernetesVersion, Role};
+use crate::cluster::{Cni, KubernetesVersion, Role, policy};
 
 /// Images that only control planes run, by the start of their archive's name.
 const CONTROL_PLANE_IMAGES: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller", "kube-scheduler"];
@@ -132,6 +132,29 @@ impl Bundle {
         wanted.iter().filter(all_there).cloned().collect()
     }
 
+    /// Lines of `wanted` of which the machine's container runtime lacks an image.
+    pub fn lost(&self, wanted: &[String], images: &BTreeSet<String>) -> BTreeSet<String> {
+        let present = self.present(wanted, images);
+        let known = |line: &&String| {
+            let archive = line.split_once("  ").and_then(|(_, path)| self.images.get(path));
+            archive.is_some_and(|archive| !archive.is_empty()) && !present.contains(*line)
+        };
+        wanted.iter().filter(known).cloned().collect()
+    }
+
+    /// An image that a machine of this role needs, and that neither the bundle nor the machine has. Nothing where an archive
+    /// does not say what it holds.
+    pub fn lacking(&self, wanted: &[String], needed: &[String], images: &BTreeSet<String>) -> Option<String> {
+        let mut archives = wanted.iter().filter_map(|line| self.images.get(line.split_once("  ")?.1));
+        if archives.any(Vec::is_empty) {
+            return None;
+        }
+        let mut names = self.image_names(wanted);
+        names.extend(images.iter().map(String::as_str));
+        let is_there = |image: &str| names.iter().any(|name| *name == image || image.ends_with(':') && name.starts_with(image));
+        needed.iter().find(|image| !is_there(image)).cloned()
+    }
+
     /// Lines `SUM  PATH` that a machine of this role needs, in the order of the bundle.
     pub fn wanted(&self, role: Role) -> Vec<String> {
         let needed = |file: &&BundleFile| {
@@ -159,6 +182,17 @@ impl Bundle {
             .collect();
         (!files.is_empty()).then(|| tar_stream(self.root.clone(), files).map_err(|error| error.to_string()))
     }
+}
+
+/// Names of the images without which a machine of this role cannot work; one that ends in a colon stands for any tag.
+pub fn needed_images(version: KubernetesVersion, role: Role) -> Vec<String> {
+    let own = |name: &str| format!("registry.k8s.io/{name}:v{version}");
+    let mut names = vec![policy(version).sandbox_image(), own("kube-proxy"), "registry.k8s.io/coredns/coredns:".into()];
+    if role == Role::ControlPlane {
+        names.extend(["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map(own));
+        names.push("registry.k8s.io/etcd:".into());
+    }
+    names
 }
 
 fn parse(line: &str) -> Option<BundleFile> {
@@ -246,6 +280,8 @@ fn tar_stream(root: PathBuf, files: Vec<String>) -> io::Result<Box<dyn Read + Se
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// A bundle of one image archive, with the `manifest.json` given.
@@ -291,6 +327,39 @@ mod tests {
         for lacking in [&[config.as_str(), "r/etcd:1"][..], &["r/etcd:1", "r/etcd:latest"], &[]] {
             assert_eq!(bundle.present(&wanted, &set(lacking)), BTreeSet::new(), "{lacking:?}");
         }
+    }
+
+    #[test]
+    fn an_image_that_is_nowhere_is_named_and_one_that_was_lost_is_sent_again() {
+        let digest = "ab".repeat(32);
+        let version = "1.34.2".parse().unwrap();
+        for role in [Role::ControlPlane, Role::Node] {
+            let mut names = needed_images(version, role);
+            for name in names.iter_mut().filter(|name| name.ends_with(':')) {
+                *name += "v7";
+            }
+            let needed = needed_images(version, role);
+            for left_out in 0..=names.len() {
+                let some: Vec<&String> =
+                    names.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, name)| name).collect();
+                let manifest = json!([{"Config": format!("{digest}.json"), "RepoTags": some}]);
+                let (_folder, bundle) = bundle(&manifest.to_string());
+                let wanted = bundle.wanted(Role::ControlPlane);
+                let missing = bundle.lacking(&wanted, &needed, &BTreeSet::new());
+                assert_eq!(missing.as_ref(), needed.get(left_out), "{role:?}");
+                let own = names.get(left_out).cloned().into_iter().collect();
+                assert_eq!(bundle.lacking(&wanted, &needed, &own), None, "an AMI brings it");
+                let mut all: BTreeSet<String> = some.into_iter().cloned().chain([format!("sha256:{digest}")]).collect();
+                assert!(bundle.lost(&wanted, &all).is_empty());
+                all.pop_last();
+                assert_eq!(bundle.lost(&wanted, &all).len(), 1);
+            }
+        }
+        let (_folder, bundle) = bundle("[]");
+        let wanted = bundle.wanted(Role::ControlPlane);
+        let needed = needed_images(version, Role::Node);
+        assert_eq!(bundle.lacking(&wanted, &needed, &BTreeSet::new()), None, "who knows what an archive of another form holds");
+        assert!(bundle.lost(&wanted, &BTreeSet::new()).is_empty());
     }
 
     #[test]

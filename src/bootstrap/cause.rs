@@ -6,9 +6,29 @@ const SYMPTOMS: &[(&[&str], &str)] = &[
     (&["no space left on device"], "the node's disk is full"),
     (&["has only", "kib left"], "the node's disk is full"),
     (&["cgroup driver", "is different from"], "containerd on this node does not use the systemd cgroup driver"),
-    (&["does not use the systemd cgroup driver"], "containerd on this node does not use the systemd cgroup driver"),
+    (
+        &["does not use the systemd cgroup driver"],
+        "containerd on this node does not use the systemd cgroup driver: it has to read /etc/containerd/config.toml",
+    ),
     (&["unknown service runtime.v1"], "the CRI plugin of containerd is switched off in its configuration"),
-    (&["cri plugin of containerd does not run"], "the CRI plugin of containerd does not run"),
+    (
+        &["cri plugin of containerd does not run"],
+        "the CRI plugin of containerd does not run: it has to read /etc/containerd/config.toml",
+    ),
+    (
+        &["kubelet is v", ", not v"],
+        "kubeadm and kubelet are of different versions: a kubelet must not be newer than its API server",
+    ),
+    (
+        &["is neither in the bundle nor on this machine"],
+        "the bundle lacks an image that the node needs: add its archive to the bundle",
+    ),
+    (&["the name of this machine is taken"], "another machine has joined under this machine's name"),
+    (
+        &["a node with name", "already exists in the cluster"],
+        "a Node of this name is Ready already: of an earlier try, or of another machine",
+    ),
+    (&["too many learner members"], "etcd has a member that another join left unfinished"),
     (&["cgroup v1"], "the node boots with cgroup v1, which this Kubernetes refuses"),
     (&["could not get lock"], "another program holds apt's lock (cloud-init or unattended-upgrades)"),
     (&["dpkg was interrupted"], "an earlier package installation was cut off; `dpkg --configure -a` on the node finishes it"),
@@ -42,6 +62,30 @@ const SYMPTOMS: &[(&[&str], &str)] = &[
     (&["connection refused", "/run/containerd/containerd.sock"], "containerd does not run"),
     (&["containerd.sock", "no such file"], "containerd does not run"),
 ];
+
+/// What keeps a machine from joining, and can be taken away at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// The next try has another one.
+    Token,
+    /// A Node of the machine's name is there.
+    Node,
+    /// etcd has a member for the machine.
+    Member,
+}
+
+pub(super) fn obstacle(lines: &[String]) -> Option<Obstacle> {
+    const SIGNS: [(&[&str], Obstacle); 6] = [
+        (&["could not find a jws signature"], Obstacle::Token),
+        (&["invalid bearer token"], Obstacle::Token),
+        (&["a node with name", "already exists in the cluster"], Obstacle::Node),
+        (&["too many learner members"], Obstacle::Member),
+        (&["member has already been bootstrapped"], Obstacle::Member),
+        (&["etcdserver: peer urls already exists"], Obstacle::Member),
+    ];
+    let text = lines.join("\n").to_lowercase();
+    SIGNS.iter().find(|(words, _)| words.iter().all(|word| text.contains(word))).map(|(_, obstacle)| *obstacle)
+}
 
 /// A guess in words; `None` if nothing known is seen.
 pub(super) fn guess(lines: &[String]) -> Option<String> {
@@ -80,10 +124,11 @@ fn unreachable_endpoint(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::guess;
+    use super::{Obstacle, guess, obstacle};
 
     #[test]
     fn every_known_symptom_is_recognised() {
+        let own = "[ERROR] a Node with name \"i-0a\" and status \"Ready\" already exists in the cluster. You must delete the existing Node";
         let cases = [
             (
                 "misconfiguration: kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\"",
@@ -91,6 +136,11 @@ mod tests {
             ),
             ("unknown service runtime.v1.RuntimeService", "CRI plugin"),
             ("[ERROR ImagePull]: failed to pull image registry.k8s.io/etcd", "image"),
+            ("kubelet is v1.35.2, not v1.34.2", "must not be newer"),
+            ("the image registry.k8s.io/pause:3.9 is neither in the bundle nor on this machine", "the bundle lacks an image"),
+            ("the name of this machine is taken: Node i-0a is Ready and belongs to 10.0.0.9", "another machine has joined"),
+            (own, "Ready already"),
+            ("too many learner members in cluster", "another join"),
             ("[ERROR Port-10250]: Port 10250 is in use", "port"),
             ("x509: certificate has expired or is not yet valid: current time 2026", "clocks"),
             ("could not find a JWS signature in the cluster-info ConfigMap for token ID", "token"),
@@ -112,6 +162,18 @@ mod tests {
                 "no way to the address",
             ),
         ];
+        let obstacles = [
+            (
+                "error: could not find a JWS signature in the cluster-info ConfigMap for token ID \"abcdef\"",
+                Some(Obstacle::Token),
+            ),
+            (own, Some(Obstacle::Node)),
+            ("rpc error: etcdserver: too many learner members in cluster", Some(Obstacle::Member)),
+            ("x509: certificate has expired", None),
+        ];
+        for (said, wanted) in obstacles {
+            assert_eq!(obstacle(&[said.to_owned()]), wanted, "{said}");
+        }
         for (said, cause) in cases {
             let guess = guess(&[said.to_string()]).unwrap_or_default();
             assert!(guess.contains(cause), "{said}: {guess}");

@@ -1,6 +1,9 @@
 //! What a machine is, before anything on it is changed, and what about it stands in the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 
 use super::inspect::CLOCK_LIMIT;
 use crate::cluster::{Cluster, InstanceGroup, Packages, Role, policy};
@@ -44,6 +47,12 @@ pub struct Facts {
     pub have: BTreeSet<String>,
     /// Names of images and digests of contents that the container runtime holds, where it was asked.
     pub images: BTreeSet<String>,
+    /// It was asked for them, and answered.
+    pub images_listed: bool,
+    /// Checksum of containerd's configuration; empty: there is none.
+    pub containerd_config: String,
+    /// Destinations and interfaces of the routes of a machine that is no node yet, the default route left out.
+    pub routes: Vec<(String, String)>,
 }
 
 /// Something that keeps a machine from becoming a node.
@@ -72,6 +81,10 @@ impl Facts {
                 }
                 Some(("have", rest)) => drop(facts.have.insert(rest.into())),
                 Some(("image", rest)) => drop(facts.images.insert(rest.into())),
+                Some(("route", rest)) => {
+                    let (destination, interface) = rest.split_once(' ').unwrap_or((rest, ""));
+                    facts.routes.push((super::clean::line(destination), super::clean::line(interface)));
+                }
                 _ => {}
             }
         }
@@ -99,6 +112,8 @@ impl Facts {
             apt: !text("apt").is_empty(),
             source: text("source"),
             cluster: text("cluster"),
+            images_listed: text("images") == "listed",
+            containerd_config: text("containerd_config"),
             kubernetes: text("kubernetes").split_whitespace().map(Into::into).collect(),
             clock_ahead: clock.map_or(0.0, |clock| clock - now),
             ..facts
@@ -162,6 +177,15 @@ pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: 
         "cloud-init ended with an error".into(),
         "see /var/log/cloud-init-output.log on the machine",
     );
+    for (key, range) in [("pods", cluster.network.pods), ("services", cluster.network.services)] {
+        for (destination, interface) in facts.routes.iter().filter(|route| overlaps(route, range)) {
+            add(
+                true,
+                format!("its route {destination} by {interface} overlaps network.{key} {range}"),
+                "take the route away, or give the cluster another range",
+            );
+        }
+    }
     let foreign = match facts.cluster.as_str() {
         "" => !facts.kubernetes.is_empty(),
         known => known != identity,
@@ -201,6 +225,15 @@ pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: 
     problems
 }
 
+/// Interfaces that pod networks make, and leave behind.
+const OF_POD_NETWORKS: [&str; 7] = ["cni0", "flannel", "cali", "vxlan.calico", "tunl", "cilium", "lxc"];
+
+fn overlaps((destination, interface): &(String, String), range: Ipv4Net) -> bool {
+    let net = destination.parse::<Ipv4Net>().ok().or_else(|| destination.parse::<Ipv4Addr>().ok().map(Ipv4Net::from));
+    let own = OF_POD_NETWORKS.iter().any(|name| interface.starts_with(name));
+    net.is_some_and(|net| !own && net.prefix_len() > 0 && (net.contains(&range) || range.contains(&net)))
+}
+
 fn major_minor(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.trim_start_matches('v').split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
@@ -213,7 +246,8 @@ mod tests {
     const GOOD: &str = "fact root yes\nfact os_id debian\nfact os_version 12\nfact os_name Debian GNU/Linux 12\nfact arch x86_64\nfact kernel 6.1\n\
         fact hostname i-1\nfact systemd yes\nfact container none\nfact cpus 2\nfact memory_kib 3900000\nfact cgroup 2\nfact cloud_init done\n\
         fact package_lock \nfact disk_free_kib 18000000\nfact swap 0\nfact containerd 1.6.20~ds1\nfact apt /usr/bin/apt-get\nfact source yes\nfact cluster \n\
-        fact kubernetes \njournal hostname aaa 2026-01-01T00:00:00Z\njournal hostname bbb 2026-01-02T00:00:00Z\njournal cut\nhave 00  bin/kubeadm\nfact clock 1000.5\n";
+        fact kubernetes \njournal hostname aaa 2026-01-01T00:00:00Z\njournal hostname bbb 2026-01-02T00:00:00Z\njournal cut\nhave 00  bin/kubeadm\nroute 10.20.0.0/24 ens5\n\
+        route 169.254.0.0/16 ens5\nroute 172.31.0.0/16 ens6\nroute 192.168.3.0/24 flannel.1\nroute 192.168.4.0/24 cni0\nroute 0.0.0.0/0 ens5\nfact clock 1000.5\n";
 
     fn cluster(version: &str, packages: Packages) -> Cluster {
         let mut cluster: Cluster = serde_json::from_value(serde_json::json!({
@@ -283,6 +317,9 @@ mod tests {
             ("fact kubernetes ", "fact kubernetes /etc/kubernetes/admin.conf", "admin.conf"),
             ("fact clock 1000.5", "fact clock 5000", "ahead"),
             ("fact clock 1000.5", "fact clock 100", "behind"),
+            ("route 10.20.0.0/24 ens5", "route 192.168.128.0/20 vpn0", "192.168.128.0/20 by vpn0 overlaps network.pods"),
+            ("route 169.254.0.0/16 ens5", "route 192.168.7.7 vpn0", "192.168.7.7 by vpn0"),
+            ("route 172.31.0.0/16 ens6", "route 10.64.0.0/10 vpn0", "overlaps network.services"),
         ];
         let cluster = cluster("1.36.0", Packages::Apt { mirror: None, signing_key: None });
         let mut worst = GOOD.to_string();

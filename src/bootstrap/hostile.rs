@@ -165,6 +165,10 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
             Fleet { cluster: place.cluster.clone(), pki: pki.clone(), machines, ready_control_planes: vec![slot.clone()] };
         scripts += &work.body(&fleet, slot)?;
     }
+    let (node, address) = (&place.machine.instance, &place.machine.private_address);
+    scripts += &render("steps/taken.sh.j2", json!({"node": node, "address": address}))?;
+    scripts += &render("steps/pods.sh.j2", json!({"node": node}))?;
+    scripts += &steps::etcd("strays", json!({"addresses": address}))?;
     scripts += steps::init_files(place, &discovery.token)?.expose();
     scripts += steps::join_files(place, &discovery, place.machine)?.expose();
     kubeadm::init_file(place, &discovery.token)?;

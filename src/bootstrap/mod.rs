@@ -15,6 +15,7 @@ mod fake_etcd;
 #[cfg(test)]
 mod hostile;
 pub mod inspect;
+mod join;
 pub mod kubeadm;
 mod line;
 mod nodes;

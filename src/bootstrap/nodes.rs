@@ -272,6 +272,7 @@ impl SshNodes {
             line: line.as_deref(),
             control: control.as_ref().map(|(machine, line)| (*machine, &**line)),
             bundle: bundle.as_deref(),
+            addresses: fleet.machines.values().map(|machine| machine.private_address.as_str()).collect(),
             events,
             take: true,
         };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, needed_images};
 use super::kubeadm::CRI_SOCKET;
 use super::steps::{Work, body, digest};
 use crate::cluster::policy::REPOSITORY_KEY;
@@ -42,12 +42,13 @@ pub(super) fn apt_packages(
 }
 
 /// What of a bundle a machine of this role lacks, and its images. Programs that are held are put in place by a later step.
-pub(super) fn bundled(bundle: &Bundle, role: Role, held: &[&str]) -> Result<[Work; 2], String> {
+pub(super) fn bundled(bundle: &Bundle, cluster: &Cluster, role: Role, held: &[&str]) -> Result<[Work; 2], String> {
     let wanted = bundle.wanted(role);
     let sums: String = wanted.iter().map(|line| format!("{line}\n")).collect();
     let images: String = bundle.recognisable(&wanted).concat();
     let install = body("bundle", json!({"sums": sums, "images": images, "held": held}))?;
-    let pinned = body("images", json!({"names": bundle.image_names(&wanted)}))?;
+    let needed = needed_images(cluster.kubernetes, role);
+    let pinned = body("images", json!({"names": bundle.image_names(&wanted), "needed": needed}))?;
     Ok([Work::Upload { wanted, body: install }, Work::Unit(pinned + &format!("# {}\n", digest(&sums)))])
 }
 

@@ -1,21 +1,22 @@
 //! Runs the steps of one task: facts and journal first, then what is not done yet, each step to its end or to an explained failure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, needed_images};
 use super::facts::{Facts, judge};
 use super::failure::Failure;
-use super::kubeadm::{Discovery, Place};
+use super::kubeadm::Place;
 use super::line::{Line, PROBE, ROOT, UNPACK};
 use super::ssh::{Output, SshError, Stdin};
 use super::steps::{self, Step, Work};
 use super::template::render;
-use super::{Events, Machine, NodeEvent, NodeTask, Pki, cause, clean, packages, pki};
+use super::{Events, Machine, NodeEvent, NodeTask, Pki, cause, clean, packages};
 use crate::clock::{Clock, Ids};
-use crate::cluster::Packages;
+use crate::cluster::{Cluster, Packages};
 use crate::secret::Secret;
 
 /// Time that a script of a few lines may take, a slow machine included.
@@ -37,6 +38,8 @@ pub(super) struct Run<'a> {
     /// A ready control plane; the machine itself for the first one.
     pub control: Option<(&'a Machine, &'a Line)>,
     pub bundle: Option<&'a Bundle>,
+    /// Private addresses of all machines of the cluster.
+    pub addresses: Vec<&'a str>,
     pub events: &'a Events,
     /// Whether the next script takes the fence; after that it has to be ours.
     pub take: bool,
@@ -49,14 +52,25 @@ impl<'a> Run<'a> {
             Some(line) => self.gather(line).await?,
             None => Facts::default(),
         };
-        let done = |facts: &Facts, step: &Step| facts.journal.get(step.name) == Some(&step.hash);
-        if task == NodeTask::Prepare && !steps.iter().all(|step| done(&facts, step)) {
+        let spoilt = |facts: &Facts| match task {
+            NodeTask::Prepare => spoilt(facts, &steps, self.place.cluster, self.bundle).map_err(Failure::plain),
+            _ => Ok(BTreeSet::new()),
+        };
+        let mut again = spoilt(&facts)?;
+        let is_done = |facts: &Facts, again: &BTreeSet<&str>, step: &Step| {
+            facts.journal.get(step.name) == Some(&step.hash) && !again.contains(step.name)
+        };
+        // What can change under a machine that was prepared before is looked at again until it has joined.
+        let judged = facts.kubernetes.is_empty() || !steps.iter().all(|step| is_done(&facts, &again, step));
+        if task == NodeTask::Prepare && judged && !steps.is_empty() {
             facts = self.settle(facts).await?;
             self.same_machine(&facts)?;
+            self.all_images(&facts)?;
+            again = spoilt(&facts)?;
         }
         let total = steps.len();
         for (index, step) in steps.iter().enumerate() {
-            let skipped = done(&facts, step);
+            let skipped = is_done(&facts, &again, step);
             if !skipped {
                 (self.events)(NodeEvent::StepStarted { step: step.name.into(), index, total });
                 self.step(step, &facts).await.map_err(|failure| Failure { step: step.name, ..failure })?;
@@ -128,6 +142,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Refuses a bundle that lacks an image, before anything of it is sent; an AMI may bring what it lacks.
+    fn all_images(&self, facts: &Facts) -> Result<(), Failure> {
+        let Some(bundle) = self.bundle.filter(|_| facts.images_listed) else { return Ok(()) };
+        let (version, role) = (self.place.cluster.kubernetes, self.place.group.role);
+        match bundle.lacking(&bundle.wanted(role), &needed_images(version, role), &facts.images) {
+            None => Ok(()),
+            Some(image) => {
+                let image = match image.strip_suffix(':') {
+                    Some(name) => format!("{name} of any version"),
+                    None => image,
+                };
+                let cause =
+                    format!("the image {image} is neither in the bundle nor on the machine: add its archive to the bundle");
+                Err(Failure::at("facts", cause))
+            }
+        }
+    }
+
     async fn step(&mut self, step: &Step, facts: &Facts) -> Result<(), Failure> {
         match &step.work {
             Work::Now(body) => self.here(step, body).await,
@@ -190,7 +222,8 @@ impl<'a> Run<'a> {
             return Err(Failure::plain("the bundle is not loaded".into()));
         };
         let mut have = bundle.present(wanted, &facts.images);
-        have.extend(facts.have.iter().cloned());
+        let lost = lost_images(facts, bundle, wanted);
+        have.extend(facts.have.iter().filter(|line| !lost.contains(*line)).cloned());
         for attempt in 1.. {
             let Some(stream) = bundle.stream(wanted, &have) else { return Ok(()) };
             (self.events)(NodeEvent::Waiting("upload of the bundle".into()));
@@ -224,26 +257,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn join(&mut self, step: &Step, body: &str) -> Result<(), Failure> {
-        let line = self.own_line()?;
-        let (through, _) = self.control_line()?;
-        let mint = self.part("token", json!({}))?;
-        let printed = self.on_control_plane(step, &mint).await?;
-        let token = String::from_utf8_lossy(&printed).split_whitespace().last().unwrap_or_default().to_string();
-        let Some((id, _)) = token.split_once('.').filter(|_| clean::is_token(&token)) else {
-            return Err(Failure::plain("`kubeadm token create` on the control plane printed no token".into()));
-        };
-        let ca_cert_hash = pki::ca_cert_hash(&self.pki.ca_cert).map_err(Failure::plain)?;
-        let discovery = Discovery { token: Secret::new(token.clone()), ca_cert_hash };
-        let files = steps::join_files(self.place, &discovery, through).map_err(Failure::plain)?;
-        let joined = self.unit(line, step, &files, body, true).await;
-        let revoke = self.part("token", json!({"id": id}))?;
-        if self.on_control_plane(step, &revoke).await.is_err() {
-            (self.events)(NodeEvent::Warning("the join token could not be revoked; it expires after 20 minutes".into()));
-        }
-        joined
-    }
-
     pub(super) async fn judge_output(&self, line: &Line, step: &Step, output: &Output) -> Result<(), Failure> {
         if output.status == Some(0) {
             return Ok(());
@@ -274,10 +287,14 @@ impl<'a> Run<'a> {
             stderr = clean::last_lines(&output.stdout, LINES_SHOWN, &secrets);
         }
         let seen: Vec<String> = stderr.iter().chain(&log).cloned().collect();
-        let cause = cause::guess(&seen).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
-            Some(status) => format!("it ended with {status} and said nothing"),
-            None => "it was killed".into(),
-        });
+        let killed = output.status.filter(|status| (129..=192).contains(status));
+        let killed = killed.map(|status| format!("it was ended by signal {}", status - 128));
+        // Before any guess: what an earlier part of it said is no reason.
+        let cause =
+            killed.or_else(|| cause::guess(&seen)).or_else(|| stderr.last().cloned()).unwrap_or_else(|| match output.status {
+                Some(status) => format!("it ended with {status} and said nothing"),
+                None => "it was killed".into(),
+            });
         Failure { step, command, exit: output.status, stderr, log, cause, retryable: false }
     }
 
@@ -291,12 +308,12 @@ impl<'a> Run<'a> {
         move |text| events(NodeEvent::Waiting(text))
     }
 
-    fn own_line(&self) -> Result<&'a Line, Failure> {
+    pub(super) fn own_line(&self) -> Result<&'a Line, Failure> {
         self.line.ok_or_else(|| Failure::plain("this task does not speak to the machine".into()))
     }
 
     /// Who answers for the API: a ready control plane, or the machine itself while it is the first.
-    fn control_line(&self) -> Result<(&'a Machine, &'a Line), Failure> {
+    pub(super) fn control_line(&self) -> Result<(&'a Machine, &'a Line), Failure> {
         match self.control {
             Some(control) => Ok(control),
             None => Ok((self.place.machine, self.own_line()?)),
@@ -325,6 +342,29 @@ impl<'a> Run<'a> {
     fn prelude_with(&self, step: &Step, take: bool) -> Result<String, Failure> {
         let take = if take { "yes" } else { "no" };
         self.part("prelude", json!({"step": step.name, "hash": step.hash, "run": self.run, "take": take}))
+    }
+}
+
+/// Steps that the journal calls done, but whose work somebody undid since: containerd's configuration, images.
+fn spoilt(facts: &Facts, steps: &[Step], cluster: &Cluster, bundle: Option<&Bundle>) -> Result<BTreeSet<&'static str>, String> {
+    let mut again = BTreeSet::new();
+    if !facts.containerd_config.is_empty() && !steps::containerd_sums(cluster)?.contains(&facts.containerd_config) {
+        again.extend(["container-runtime", "cri"]);
+    }
+    let uploads = steps.iter().filter_map(|step| if let Work::Upload { wanted, .. } = &step.work { Some(wanted) } else { None });
+    if let Some(bundle) = bundle
+        && uploads.into_iter().any(|wanted| !lost_images(facts, bundle, wanted).is_empty())
+    {
+        again.extend(["packages", "images"]);
+    }
+    Ok(again)
+}
+
+/// Lines of archives whose images were imported once and are gone.
+fn lost_images(facts: &Facts, bundle: &Bundle, wanted: &[String]) -> BTreeSet<String> {
+    match facts.images_listed && facts.journal.contains_key("images") {
+        true => bundle.lost(wanted, &facts.images),
+        false => BTreeSet::new(),
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                     list.add("packages", 15 * MINUTE, Work::Unit(packages));
                 }
                 (Packages::Bundle(_), Some(bundle)) => {
-                    let [packages, images] = bundled(bundle, place.group.role, &[])?;
+                    let [packages, images] = bundled(bundle, cluster, place.group.role, &[])?;
                     list.add("packages", 15 * MINUTE, packages);
                     list.add("images", 15 * MINUTE, images);
                 }
@@ -94,6 +94,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
             list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+            list.mix(bundle.and_then(|bundle| bundle.sum("bin/kubelet")).unwrap_or_default());
             if apt && place.group.role == Role::ControlPlane {
                 list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
             }
@@ -121,7 +122,8 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
         }
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
-            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane});
+            let server = format!("https://{}", kubeadm::control_plane_endpoint(cluster));
+            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane, "server": server});
             list.named("join", 15 * MINUTE, "kubeadm join --config /etc/kubernetes/kubewright/join.yaml", {
                 Work::Join(body("join", values)?)
             });
@@ -227,12 +229,17 @@ pub(super) fn digest(text: &str) -> String {
     sha256(text).chars().take(24).collect()
 }
 
+/// Checksums of the configurations that containerd may have.
+pub(super) fn containerd_sums(cluster: &Cluster) -> Result<[String; 2], String> {
+    Ok(containerd_configs(cluster)?.map(sha256))
+}
+
 pub(super) fn body(name: &str, values: Value) -> Result<String, String> {
     render(&format!("steps/{name}.sh.j2"), values)
 }
 
 /// A script that may ask etcd.
-fn etcd(name: &str, values: Value) -> Result<String, String> {
+pub(super) fn etcd(name: &str, values: Value) -> Result<String, String> {
     Ok(body("etcdctl", json!({}))? + &body(name, values)?)
 }
 

@@ -29,7 +29,7 @@ pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>
             }
         }
         (Packages::Bundle(_), Some(bundle)) => {
-            let [packages, images] = bundled(bundle, place.group.role, &LATER)?;
+            let [packages, images] = bundled(bundle, place.cluster, place.group.role, &LATER)?;
             list.add("packages", 15 * MINUTE, packages);
             list.add("images", 15 * MINUTE, images);
         }

@@ -4,6 +4,8 @@
 //! on an empty account, and each shares its cluster between as many checks as it can: a cluster of real Kubernetes costs a minute or two.
 
 mod account;
+#[cfg(feature = "real")]
+mod broken;
 mod cluster;
 mod crash;
 #[cfg(feature = "real")]
@@ -37,6 +39,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cluster_is_restored_also_after_all_its_control_planes_were_lost", etcd::restores),
     #[cfg(feature = "real")]
     ("a_roll_replaces_every_machine_while_the_api_answers", rolling::rolls),
+    #[cfg(feature = "real")]
+    ("what_is_wrong_is_named_and_mended_by_the_next_run", broken::faults),
     #[cfg(feature = "real")]
     ("each_rule_of_the_firewall_is_needed", rules::each_is_needed),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),

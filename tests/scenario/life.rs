@@ -126,3 +126,13 @@ async fn without_yes_nothing_is_written_anywhere() {
         assert_eq!(world.nodes.inner.asked().len(), asked, "{state}: nodes were touched");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_pod_network_nodes_are_told_as_registered_and_never_as_ready() {
+    let world = World::new();
+    let file = world.spec(&edit(EXAMPLES[0].1, "cni = \"flannel\"", "cni = \"none\""));
+    let told = "registered, NotReady until you install a pod network (cni = \"none\").";
+    let created = world.run(&["create", "cluster", "-f", &file, "--yes"]).await.expect(0);
+    let _ = created.says(&[&format!("2 of 2 nodes {told}")]).silent_about("nodes Ready");
+    let _ = world.run(&["update", "--yes"]).await.expect(0).says(&[&format!("2 of 2 nodes {told}")]);
+}

@@ -23,7 +23,13 @@ pub fn fill(lab: &Lab, dir: &Path, version: &str, crictl: &Path) -> Result<()> {
         program(&dir.join("bin").join(name), text.replace("@VERSION@", &format!("v{version}")).as_bytes())?;
     }
     fs::copy(crictl, dir.join("bin/crictl"))?;
-    Image::new(&PAUSE, &["/pause"]).file(&kubernetes::pause(lab)?, "/pause").write(&dir.join("images/pause.tar"))?;
+    let pause = kubernetes::pause(lab)?;
+    Image::new(&PAUSE, &["/pause"]).file(&pause, "/pause").write(&dir.join("images/pause.tar"))?;
+    // Nothing runs them: they have the names of what a cluster needs.
+    let own = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
+    let mut names: Vec<String> = own.iter().map(|name| format!("registry.k8s.io/{name}:v{version}")).collect();
+    names.extend(["etcd", "coredns/coredns"].map(|name| format!("registry.k8s.io/{name}:stand-in")));
+    Image::new(&names, &["/pause"]).file(&pause, "/pause").write(&dir.join("images/kubernetes.tar"))?;
     for network in ["calico", "flannel"] {
         fs::write(dir.join(format!("manifests/{network}.yml")), MANIFEST.replace("@NAME@", network))?;
     }

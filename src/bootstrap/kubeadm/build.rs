@@ -94,7 +94,8 @@ fn patches_of(place: Place<'_>) -> Option<Patches> {
     patches::has_any(place).then(|| Patches { directory: patches::folder() })
 }
 
-fn control_plane_endpoint(cluster: &Cluster) -> String {
+/// Host and port.
+pub fn control_plane_endpoint(cluster: &Cluster) -> String {
     format!("{}:{API_PORT}", cluster.api_internal_name())
 }
 
