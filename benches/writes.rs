@@ -2,6 +2,7 @@
 //!
 //! Goal: intents cost no more writes than the graph of actions is deep, however many nodes there are: a chain of actions needs
 //! writes one after the other, and what runs beside it goes into the same ones. Records follow the answers, which come one by one.
+//! `cargo bench --profile dev --workspace --bench writes -- 1000` measures other sizes; that one takes many minutes in this profile.
 
 mod support;
 
@@ -30,7 +31,8 @@ fn main() {
         "nodes", "apply", "actions", "depth", "intents", "/ depth", "states", "/ depth", "MiB"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-    for nodes in [6, 100, 1_000] {
+    let asked: Vec<usize> = support::arguments().iter().filter_map(|word| word.parse().ok()).collect();
+    for nodes in if asked.is_empty() { vec![6, 100] } else { asked } {
         runtime.block_on(figures(nodes));
     }
 }

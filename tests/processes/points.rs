@@ -197,7 +197,7 @@ fn disturbed(cluster: &Cluster<'_>, verb: Verb, kind: Kind, nth: usize) -> Resul
 
 /// A run is frozen; another one takes over and does the work; then the first one goes on.
 fn overtaken(cluster: &Cluster<'_>, verb: Verb, mut frozen: Run<'_>) -> Result<(), String> {
-    let mut lock = cluster.begin(&["lock", "break", NAME]);
+    let mut lock = cluster.begin(&["lock", "break", NAME, "--yes"]);
     let end = lock.done();
     // Before it was registered there is nothing to break.
     if end != End::Code(0) && !lock.said().contains("there is no cluster") {
