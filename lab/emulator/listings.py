@@ -2,6 +2,7 @@
 comparing an account before and after (`account`)."""
 
 import base64
+import json
 
 import images
 from moto.ec2.models import ec2_backends
@@ -14,10 +15,12 @@ from route53_patch import plain
 ACCOUNT = "123456789012"
 
 
-def regions(backends):
+def regions(backends, of=None):
+    """Every region of every account, or of one account."""
     for account, by_region in list(backends.items()):
-        for region, backend in list(by_region.items()):
-            yield account, region, backend
+        if of in (None, account):
+            for region, backend in list(by_region.items()):
+                yield account, region, backend
 
 
 def _tags(found):
@@ -73,9 +76,9 @@ def _bytes(user_data):
         return raw
 
 
-def world():
+def world(of=None):
     instances, groups, zones = [], [], []
-    for account, region, backend in regions(ec2_backends):
+    for account, region, backend in regions(ec2_backends, of):
         for reservation in list(backend.reservations.values()):
             instances += [
                 _instance(backend, account, region, found)
@@ -87,7 +90,7 @@ def world():
                 groups.append(
                     {"id": group.id, "ingress": _rules(group.ingress_rules), "egress": _rules(group.egress_rules)}
                 )
-    for _, _, backend in regions(route53_backends):
+    for _, _, backend in regions(route53_backends, of):
         for zone in list(backend.zones.values()):
             records = [plain(found) for found in list(zone.rrsets)]
             zones.append({"id": zone.resource_id, "name": zone.name, "private": zone.private_zone, "records": records})
@@ -148,26 +151,26 @@ def _ec2(backend):
             yield "snapshot", found.id, found.description or ""
 
 
-def _elsewhere():
+def _elsewhere(of):
     """Services without a region, and load balancers."""
-    for _, region, backend in regions(elbv2_backends):
+    for _, region, backend in regions(elbv2_backends, of):
         for found in backend.load_balancers.values():
             yield region, "load-balancer", found.name, found.arn
         for found in backend.target_groups.values():
             yield region, "target-group", found.name, found.arn
-    for _, _, backend in regions(route53_backends):
+    for _, _, backend in regions(route53_backends, of):
         for zone in backend.zones.values():
             yield "-", "hosted-zone", zone.resource_id, zone.name
             for record in map(plain, zone.rrsets):
                 values = " ".join(sorted(map(str, record.get("ResourceRecords", []))))
                 label = f"{record['Type']} {record.get('TTL', '')} {values or record.get('AliasTarget', '')}"
                 yield "-", "record", record["Name"], f"{label} {record.get('SetIdentifier', '')}".strip()
-    for _, _, backend in regions(s3_backends):
+    for _, _, backend in regions(s3_backends, of):
         for name, bucket in backend.buckets.items():
             yield "-", "bucket", name, ""
             for key in sorted(bucket.keys.keys()):
                 yield "-", "object", f"{name}/{key}", ""
-    for _, _, backend in regions(iam_backends):
+    for _, _, backend in regions(iam_backends, of):
         for found in backend.users.values():
             yield "-", "iam-user", found.name, ""
         for found in backend.roles.values():
@@ -179,33 +182,40 @@ def _elsewhere():
                 yield "-", "iam-policy", found.name, ""
 
 
-def account():
+def account(of=None):
     rows = [
         {"region": region, "kind": kind, "id": id_, "detail": detail}
-        for _, region, backend in regions(ec2_backends)
+        for _, region, backend in regions(ec2_backends, of)
         for kind, id_, detail in _ec2(backend)
     ]
-    rows += [{"region": r, "kind": k, "id": i, "detail": d} for r, k, i, d in _elsewhere()]
+    rows += [{"region": r, "kind": k, "id": i, "detail": d} for r, k, i, d in _elsewhere(of)]
     return sorted(rows, key=lambda row: (row["kind"], row["region"], str(row["id"]), row["detail"]))
 
 
-def seed(zone, bucket, region):
+def seed(zone, bucket, region, account=ACCOUNT):
     """What a user's account would hold before the first cluster."""
-    names = route53_backends[ACCOUNT]["aws"]
+    names = route53_backends[account]["aws"]
     if not any(found.name.rstrip(".") == zone for found in names.zones.values()):
         names.create_hosted_zone(zone + ".", private_zone=False, caller_reference="lab", comment="the lab's own")
-    objects = s3_backends[ACCOUNT]["aws"]
+    objects = s3_backends[account]["aws"]
     if bucket not in objects.buckets:
         objects.create_bucket(bucket, region)
-    ec2_backends[ACCOUNT][region].describe_images()  # loads the catalogue now instead of in the first call
+    ec2_backends[account][region].describe_images()  # loads the catalogue now instead of in the first call
     return {"zone": zone, "bucket": bucket}
 
 
-def iam_user(name, policy):
+def iam_user(name, policy, account=ACCOUNT):
     """A user with one inline policy and one access key."""
-    users = iam_backends[ACCOUNT]["aws"]
+    users = iam_backends[account]["aws"]
     if name not in users.users:
         users.create_user("us-east-1", name)
     users.put_user_policy(name, "lab", policy)
     key = users.create_access_key(name)
     return {"user": name, "access_key_id": key.access_key_id, "secret_access_key": key.secret_access_key}
+
+
+def further(account, zone, bucket, region):
+    """An account of its own beside the lab's, told apart by its access key."""
+    seed(zone, bucket, region, account)
+    allowed = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    return {"account": account, "bucket": bucket, **iam_user("operator", allowed, account)}

@@ -25,9 +25,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import run_simple
 
 OWN = {
-    ("GET", "/lab/world"): lambda _: listings.world(),
-    ("GET", "/lab/account"): lambda _: listings.account(),
+    ("GET", "/lab/world"): lambda body: listings.world(**body),
+    ("GET", "/lab/account"): lambda body: listings.account(**body),
     ("POST", "/lab/seed"): lambda body: listings.seed(**body),
+    ("POST", "/lab/further"): lambda body: listings.further(**body),
     ("POST", "/lab/iam-user"): lambda body: listings.iam_user(**body),
     ("POST", "/lab/stopped"): lambda body: instances.stopped_by_itself(**body),
 }

@@ -47,7 +47,9 @@ async fn route(hub: &Hub, request: Request<Incoming>) -> Result<Value> {
     let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
     Ok(match (&parts.method, &path[..]) {
         (&Method::GET, ["status"]) => status(hub)?,
-        (&Method::GET, ["account"]) => emulator::account().await?,
+        (&Method::GET, ["account"]) => emulator::account(None).await?,
+        (&Method::GET, ["account", of]) => emulator::account(Some(of)).await?,
+        (&Method::POST, ["account", of]) => emulator::further(of).await?,
         (&Method::GET, ["world"]) => serde_json::to_value(&*hub.world())?,
         (&Method::POST, ["look"]) => {
             hub.follow().await?;
@@ -58,13 +60,19 @@ async fn route(hub: &Hub, request: Request<Incoming>) -> Result<Value> {
             Value::Null
         }
         (&Method::GET, ["calls"]) => serde_json::to_value(hub.proxy.log.calls())?,
+        (&Method::GET, ["calls", key]) => serde_json::to_value(hub.proxy.log.calls_of(key))?,
         (&Method::DELETE, ["calls"]) => {
             hub.proxy.log.clear()?;
+            Value::Null
+        }
+        (&Method::DELETE, ["calls", key]) => {
+            hub.proxy.log.forget(key);
             Value::Null
         }
         (&Method::GET, ["faults"]) => serde_json::to_value(hub.proxy.faults.list())?,
         (&Method::POST, ["faults"]) => json!({"id": hub.proxy.faults.add(serde_json::from_value(body)?)}),
         (&Method::DELETE, ["faults"]) => json!({"removed": hub.proxy.faults.clear()}),
+        (&Method::DELETE, ["faults", id]) => json!({"removed": hub.proxy.faults.remove(id.parse()?)}),
         (&Method::PUT, ["console-delay"]) => {
             let seconds = body.as_u64().context("console-delay wants a number of seconds")?;
             hub.console_delay.store(seconds, Ordering::Relaxed);

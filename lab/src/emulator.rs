@@ -18,6 +18,8 @@ use crate::world::World;
 pub const ZONE: &str = "k8s.example.com";
 pub const BUCKET: &str = "kubewright-lab";
 pub const REGION: &str = "us-east-1";
+/// The one whose instances have machines.
+const ACCOUNT: &str = "123456789012";
 
 /// The launcher's files; they are part of the binary so that it runs from anywhere.
 const FILES: [(&str, &str); 10] = [
@@ -71,13 +73,32 @@ pub async fn start(lab: &Lab) -> Result<Child> {
     Ok(child)
 }
 
+/// What has machines, a firewall and names: the lab's own account.
 pub async fn world() -> Result<World> {
-    let value = http::json(MOTO, Method::GET, "/lab/world", &Value::Null).await.context("asking moto for its world")?;
+    world_of(&json!({"of": ACCOUNT})).await
+}
+
+/// The same of every account.
+pub async fn worlds() -> Result<World> {
+    world_of(&Value::Null).await
+}
+
+async fn world_of(which: &Value) -> Result<World> {
+    let value = http::json(MOTO, Method::GET, "/lab/world", which).await.context("asking moto for its world")?;
     serde_json::from_value(value).context("moto's world is not as expected")
 }
 
-pub async fn account() -> Result<Value> {
-    http::json(MOTO, Method::GET, "/lab/account", &Value::Null).await
+/// Everything that there is, or what one account holds.
+pub async fn account(of: Option<&str>) -> Result<Value> {
+    http::json(MOTO, Method::GET, "/lab/account", &of.map_or(Value::Null, |of| json!({"of": of}))).await
+}
+
+/// A further account with a zone and a bucket of its own, and keys to it. Its instances are records, without machines.
+pub async fn further(account: &str) -> Result<Value> {
+    let valid = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    anyhow::ensure!(valid, "an account is 12 digits, not {account:?}");
+    let what = json!({"account": account, "zone": ZONE, "bucket": format!("{BUCKET}-{account}"), "region": REGION});
+    http::json(MOTO, Method::POST, "/lab/further", &what).await
 }
 
 /// What a fresh account holds.

@@ -11,7 +11,7 @@ use kubewright::plan::{Change, Changed, Ref, Tags};
 
 use crate::script::{Script, known};
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfzoUFgIrw5TQ2cWrPvKJwbDpqhO7H8eQ8l9vE0kVhS me";
+pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfzoUFgIrw5TQ2cWrPvKJwbDpqhO7H8eQ8l9vE0kVhS me";
 
 pub async fn life(cloud: &dyn Cloud, uid: &str, zone: (&str, &str), image: &Image) -> Vec<(String, String)> {
     let mut script = Script::new(cloud, uid);

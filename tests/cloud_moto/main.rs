@@ -13,6 +13,7 @@ use kubewright::cluster::ImageAlias;
 #[path = "../lab/inside.rs"]
 mod inside;
 mod life;
+mod random;
 mod script;
 
 /// Steps whose answers differ from AWS on moto, and why.
@@ -52,20 +53,41 @@ async fn image(aws: &AwsCloud) -> kubewright::observed::Image {
     debian.into_iter().chain(amazon).find(|image| image.architecture == "x86_64").expect("an image")
 }
 
-#[tokio::test]
-async fn the_account_in_memory_and_the_client_on_an_emulated_region_agree() {
-    let given = std::env::var("KUBEWRIGHT_TEST_AWS_ENDPOINT").ok();
-    if given.is_none() && inside::ran("the_account_in_memory_and_the_client_on_an_emulated_region_agree") {
-        return;
-    }
-    let endpoint = given.or_else(|| std::env::var("AWS_ENDPOINT_URL").ok()).expect("an endpoint");
-    // Keys of nobody, so that no real account can ever be reached from here.
-    let sdk = aws_config::defaults(BehaviorVersion::latest())
+/// The SDK on an endpoint, with keys of nobody, so that no real account can ever be reached from here.
+async fn sdk(endpoint: String) -> aws_config::SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)
         .credentials_provider(Credentials::new("AKIATEST", "test", None, None, "test"))
         .load()
-        .await;
+        .await
+}
+
+/// Where to: `None` where the test was run inside of the lab instead.
+fn endpoint(test: &str) -> Option<String> {
+    let given = std::env::var("KUBEWRIGHT_TEST_AWS_ENDPOINT").ok();
+    if given.is_none() && inside::ran(test) {
+        return None;
+    }
+    Some(given.or_else(|| std::env::var("AWS_ENDPOINT_URL").ok()).expect("an endpoint"))
+}
+
+#[tokio::test]
+async fn random_sequences_of_calls_get_the_same_answers() {
+    let Some(endpoint) = endpoint("random_sequences_of_calls_get_the_same_answers") else { return };
+    let sdk = sdk(endpoint).await;
+    let aws = AwsCloud::new(&Connection { sdk, region: "us-east-1".to_owned() });
+    let fake = FakeCloud::default();
+    fake.set_options(|options| {
+        *options = kubewright::cloud::fake::Options { vpc_quota: 10_000, address_quota: 10_000, ..Default::default() }
+    });
+    random::sequences(&aws, &fake).await;
+}
+
+#[tokio::test]
+async fn the_account_in_memory_and_the_client_on_an_emulated_region_agree() {
+    let Some(endpoint) = endpoint("the_account_in_memory_and_the_client_on_an_emulated_region_agree") else { return };
+    let sdk = sdk(endpoint).await;
     let uid = uuid::Uuid::new_v4().simple().to_string();
     let zone_name = format!("{uid}.example");
     let route53 = aws_sdk_route53::Client::new(&sdk);

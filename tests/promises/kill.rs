@@ -96,6 +96,8 @@ async fn recovered(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), S
     rig.lose(&["state.json", "lock.json"]).await;
     let args = life.args(&rig);
     let file = args.iter().position(|word| word == "-f").map(|at| args[at + 1].clone());
+    // The registered one names a key of the home in which the life began.
+    let file = file.or_else(|| life.registered().map(|spec| rig.world.spec(&spec)));
     let mut words = vec!["recover", NAME, "--yes"];
     if let Some(file) = &file {
         words.extend(["-f", file]);
@@ -126,6 +128,12 @@ async fn recovered(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), S
     match rig.run(&words, Script::default()).await.0 {
         Ended::Code(ran) if ran.code == 0 => {}
         ended => return Err(format!("the update after it: {}", shown(&ended))),
+    }
+    if life.rolls() {
+        match rig.run(&["rolling-update", NAME, "--yes"], Script::default()).await.0 {
+            Ended::Code(ran) if ran.code == 0 => {}
+            ended => return Err(format!("the roll after it: {}", shown(&ended))),
+        }
     }
     let account = standing(&rig);
     if account != calm.account {

@@ -128,6 +128,18 @@ impl Life {
         words
     }
 
+    /// The spec that machines are behind, where the command rolls.
+    pub fn registered(&self) -> Option<String> {
+        match self.hand {
+            Hand::Outdates(spec) => Some(spec()),
+            _ => None,
+        }
+    }
+
+    pub fn rolls(&self) -> bool {
+        self.verb == "rolling-update"
+    }
+
     pub fn deletes(&self) -> bool {
         self.verb == "delete"
     }

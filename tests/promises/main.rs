@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         let life = Life::named(name);
         trials.push(trial(P4, &format!("p4 {name}"), move || paused::p4(life, Without::Nothing)));
     }
-    for name in ["create-1+1", "create-private", "scale-up", "change"] {
+    for name in ["create-1+1", "create-private", "scale-up", "change", "roll"] {
         let life = Life::named(name);
         trials.push(trial(P5, &format!("p5 {name}"), move || kill::p5(life)));
     }
@@ -88,8 +88,8 @@ fn main() -> ExitCode {
     for life in LIVES {
         trials.push(trial(P19, &format!("p19 {}", life.name), move || spoilt::p19(life)));
     }
-    for part in 0..4 {
-        trials.push(trial(P7, &format!("p7 {part}"), move || idle::p7(part * 1000, 50, 10)));
+    for part in 0..idle::PARTS {
+        trials.push(trial(P7, &format!("p7 {part}"), move || idle::p7(part)));
     }
     for scale in [1.0, 0.5] {
         trials.push(trial(P8, &format!("p8 {scale}"), move || seeds::p8(scale)));

@@ -58,6 +58,9 @@ pub struct Fault {
     /// Only calls whose resource holds this text (see `lab calls --each`)
     #[arg(long)]
     pub resource: Option<String>,
+    /// Only calls that are signed with this access key
+    #[arg(long)]
+    pub key: Option<String>,
     /// Only this attempt of the client's retries
     #[arg(long)]
     pub attempt: Option<u32>,
@@ -117,6 +120,7 @@ impl Fault {
             && self.service.as_ref().is_none_or(|service| name.service == *service)
             && self.kind.is_none_or(|kind| (kind == Kind::Change) == name.change)
             && self.resource.as_ref().is_none_or(|text| name.hint.contains(text))
+            && self.key.as_ref().is_none_or(|key| name.key == *key)
             && self.attempt.is_none_or(|attempt| name.attempt == attempt)
     }
 
@@ -147,6 +151,13 @@ impl Faults {
 
     pub fn clear(&self) -> usize {
         std::mem::take(&mut *lock(&self.list)).len()
+    }
+
+    /// Removes one and gives it back, with how often it hit.
+    pub fn remove(&self, id: u64) -> Option<Fault> {
+        let mut list = lock(&self.list);
+        let place = list.iter().position(|fault| fault.id == id)?;
+        Some(list.remove(place))
     }
 
     /// Counts the call in every fault that it matches and gives back the first that hits it.
@@ -193,6 +204,16 @@ mod tests {
         assert!(faults.hit(&call("DescribeVpcs", false)).is_none());
         assert!(faults.hit(&call("CreateVpc", true)).is_none());
         assert_eq!(faults.hit(&call("CreateSubnet", true)).unwrap().label(), "signal");
+    }
+
+    #[test]
+    fn one_key_s_calls_are_counted_apart() {
+        let faults = Faults::default();
+        let id = faults.add(fault(r#"{"key": "AKIAONE", "nth": 2, "mode": "drop-after"}"#));
+        let by = |key: &str| faults.hit(&Name { key: key.into(), ..call("CreateVpc", true) }).is_some();
+        assert_eq!(["AKIAONE", "AKIAOTHER", "AKIAONE", "AKIAONE"].map(by), [false, false, true, false]);
+        assert_eq!(faults.remove(id).map(|fault| fault.hit), Some(1));
+        assert!(faults.remove(id).is_none());
     }
 
     #[test]

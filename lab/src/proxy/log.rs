@@ -21,6 +21,8 @@ pub struct Call {
     /// `read` or `change`.
     pub kind: String,
     pub region: String,
+    /// Access key that signed it.
+    pub key: String,
     pub attempt: u32,
     pub invocation: String,
     pub status: u16,
@@ -41,6 +43,7 @@ impl Call {
             action: name.action.clone(),
             kind: if name.change { "change" } else { "read" }.into(),
             region: name.region.clone(),
+            key: name.key.clone(),
             attempt: name.attempt,
             invocation: name.invocation.clone(),
             resource: name.hint.clone(),
@@ -86,6 +89,18 @@ impl Log {
         let mut calls = lock(&self.inner).calls.clone();
         calls.sort_by_key(|call| call.seq);
         calls
+    }
+
+    /// Those that one access key signed, in their order.
+    pub fn calls_of(&self, key: &str) -> Vec<Call> {
+        let mut calls: Vec<Call> = lock(&self.inner).calls.iter().filter(|call| call.key == key).cloned().collect();
+        calls.sort_by_key(|call| call.seq);
+        calls
+    }
+
+    /// Drops those of one access key from memory; the file keeps them.
+    pub fn forget(&self, key: &str) {
+        lock(&self.inner).calls.retain(|call| call.key != key);
     }
 
     pub fn clear(&self) -> Result<()> {

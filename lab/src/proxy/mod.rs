@@ -225,7 +225,7 @@ async fn carry_out(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, 
 }
 
 async fn all_terminated(instances: &[String]) -> bool {
-    match emulator::world().await {
+    match emulator::worlds().await {
         Ok(world) => instances.iter().all(|id| !world.instances.iter().any(|instance| instance.id == *id)),
         Err(_) => false,
     }

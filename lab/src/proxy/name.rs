@@ -8,6 +8,8 @@ use hyper::http::request::Parts;
 pub struct Name {
     pub service: String,
     pub region: String,
+    /// Access key of the signature.
+    pub key: String,
     pub action: String,
     pub change: bool,
     pub attempt: u32,
@@ -50,10 +52,10 @@ const HINTS: [&str; 16] = [
 
 pub fn name(parts: &Parts, body: &[u8]) -> Name {
     let query: Vec<(String, String)> = pairs(parts.uri.query().unwrap_or_default().as_bytes());
-    let (service, region) = scope(parts, &query).unwrap_or(("s3".into(), String::new()));
+    let (key, region, service) = scope(parts, &query).unwrap_or((String::new(), String::new(), "s3".into()));
     let (attempt, invocation) = attempt(parts);
     let path = parts.uri.path();
-    let mut name = Name { service, region, attempt, invocation, ..Name::default() };
+    let mut name = Name { service, region, key, attempt, invocation, ..Name::default() };
     match name.service.as_str() {
         "s3" => (name.action, name.change, name.hint) = s3(&parts.method, path, &query),
         "route53" => (name.action, name.change, name.hint) = route53(&parts.method, path, body),
@@ -71,16 +73,16 @@ pub fn name(parts: &Parts, body: &[u8]) -> Name {
     name
 }
 
-/// Service and region from the signature's credential scope, `KEY/DATE/REGION/SERVICE/aws4_request`.
-fn scope(parts: &Parts, query: &[(String, String)]) -> Option<(String, String)> {
+/// Key, region and service from the signature's credential scope, `KEY/DATE/REGION/SERVICE/aws4_request`.
+fn scope(parts: &Parts, query: &[(String, String)]) -> Option<(String, String, String)> {
     let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     let text = match header {
         Some(header) => header.split_once("Credential=")?.1.split([',', ' ']).next()?.to_owned(),
         None => query.iter().find(|(key, _)| key == "X-Amz-Credential")?.1.clone(),
     };
     let mut fields = text.rsplit('/').skip(1);
-    let (service, region) = (fields.next()?, fields.next()?);
-    Some((service.to_lowercase(), region.to_owned()))
+    let (service, region, key) = (fields.next()?, fields.next()?, fields.nth(1)?);
+    Some((key.to_owned(), region.to_owned(), service.to_lowercase()))
 }
 
 /// `amz-sdk-request: attempt=2; max=3`: retries are told apart without guessing.
