@@ -345,3 +345,34 @@ async fn when_all_control_planes_are_lost_new_ones_get_the_data_back() {
     assert_restored(&world, "new control planes");
     let _ = world.settled().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_ends_a_snapshot_and_a_restore_between_two_steps() {
+    let (world, id) = saved(HA).await;
+    let before = world.dump().await;
+    world.interrupts.add_permits(1);
+    let _ = world.run(&["etcd", "restore", &id, "--yes"]).await.expect(130).says(&["same command"]);
+    assert_eq!(world.nodes.inner.etcd_violations(), Vec::<String>::new());
+    assert!(PLANES.iter().all(|slot| world.nodes.inner.etcd_data(slot) == NOW));
+    world.interrupts.add_permits(1);
+    let _ = world.run(&["etcd", "snapshot"]).await.expect(130).says(&["none was stored"]);
+    assert_eq!(world.dump().await, before, "nothing is left of either");
+    let _ = world.run(&["etcd", "restore", &id, "--yes"]).await.expect(0);
+    assert_restored(&world, "after an interrupt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_folder_only_its_owner_can_read_a_snapshot() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::on_disk();
+    world.create(SMALL).await;
+    world.nodes.inner.write_etcd(THEN);
+    let _ = world.run(&["etcd", "snapshot"]).await.expect(0);
+    let folder = world.folder().join(NAME).join("etcd");
+    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    let _ = world.run(&["etcd", "restore", "latest", "--yes"]).await.expect(0);
+}

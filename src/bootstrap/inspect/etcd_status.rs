@@ -118,8 +118,8 @@ impl EtcdStatus {
             Some((members, all, alarms)) => {
                 let of_id = |id: &str| all.iter().map(|answer| &answer.status).find(|status| hex(status.header.member_id) == id);
                 let row = |member: vitals::Member| {
-                    let mine = own.iter().map(|(_, answer)| &answer.status);
-                    let status = of_id(&member.id).or(mine.into_iter().find(|status| hex(status.header.member_id) == member.id));
+                    let is_it = |status: &&Status| hex(status.header.member_id) == member.id;
+                    let status = of_id(&member.id).or_else(|| own.iter().map(|(_, answer)| &answer.status).find(is_it));
                     MemberStatus {
                         slot: slots.get(&member.name).cloned().unwrap_or_default(),
                         id: member.id,
