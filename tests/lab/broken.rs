@@ -18,9 +18,6 @@ use crate::machine::{Machine, machine, machines};
 const LIMIT: Duration = Duration::from_secs(300);
 /// Who may do everything even before `init` has given that right to the administrators.
 const KUBE: &str = "kubectl --kubeconfig /etc/kubernetes/super-admin.conf";
-const ETCD: &str = "crictl exec $(crictl ps -q --state running --name '^etcd$') etcdctl --endpoints=https://127.0.0.1:2379 \
-    --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
-    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key";
 const CONTROL_PLANE: &str = "control-plane-us-east-1a-1";
 const PROXY: &str = "registry.k8s.io/kube-proxy:v1.34.2";
 
@@ -40,7 +37,6 @@ pub fn faults(lab: &Lab) {
     newer_kubelet(&site, &spec);
     cut_off_after_the_api_server(&site, &file("right.toml", &spec));
     while_workers_join(&site);
-    etcd_members_left_over(&site, &spec);
     cluster.ok(&["delete", "cluster", &cluster.name, "--yes"]);
 }
 
@@ -135,10 +131,6 @@ impl<'a> Site<'a> {
     fn kube(&self, command: &str) -> String {
         self.control_plane.sh(&format!("{KUBE} {command}"))
     }
-
-    fn etcd(&self, command: &str) -> String {
-        self.control_plane.sh(&format!("{ETCD} {command}"))
-    }
 }
 
 /// Ends kubeadm on a machine as soon as something is so there.
@@ -221,14 +213,12 @@ fn cut_off_after_the_api_server(site: &Site<'_>, file: &str) {
 }
 
 fn while_workers_join(site: &Site<'_>) {
-    let [tokenless, named, begun, imageless, undone, _] = &site.workers;
+    let [healthy, named, begun, imageless, undone, _] = &site.workers;
     // What was undone since it was prepared is done again before it is needed.
     undone.sh(&format!(
         "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml && systemctl restart containerd && \
          ctr --namespace k8s.io images rm {PROXY}"
     ));
-    let held = "flock /var/lib/kubewright/lock sh -c 'until [ -e /run/go ]; do sleep 0.1; done'";
-    tokenless.sh(&format!("systemd-run --quiet --collect sh -c \"{held}\""));
     kill_kubeadm_when(begun, "[ -e /etc/kubernetes/kubelet.conf ]");
     imageless
         .sh("systemd-run --quiet --collect sh -c 'until [ -e /etc/kubernetes/bootstrap-kubelet.conf ]; do sleep 0.05; done; \
@@ -247,14 +237,6 @@ done"#,
     until("the other machine's Node", LIMIT, || site.kube("get nodes").contains(&named.instance));
 
     let mut run = site.cluster.start(&["update", &site.cluster.name, "--yes"]);
-    let tokens =
-        || site.control_plane.sh("kubeadm token list 2>/dev/null | grep -c '^[a-z0-9]\\{6\\}\\.' || true").trim().to_owned();
-    // Of the others none is in the middle of its own join.
-    until("a join that waits, and no other", LIMIT, || {
-        tokens() == "1" && tokenless.sh("pgrep -f '[f]lock -w 300' || true") != ""
-    });
-    site.control_plane.sh("for token in $(kubeadm token list | awk 'NR > 1 { print $1 }'); do kubeadm token delete $token; done");
-    tokenless.sh("touch /run/go");
     let status = wait(&mut run, LIMIT);
     let said = words(&site.cluster.said());
     assert_eq!(status.code(), Some(7), "{said}");
@@ -266,13 +248,12 @@ done"#,
         "step `ready` failed".to_owned(),
         "the image ghcr.io/flannel-io/flannel".to_owned(),
         "is neither on this machine nor can it be pulled".to_owned(),
-        "the bootstrap token has expired or was revoked; joining again".to_owned(),
         "4 of 7 nodes Ready".to_owned(),
     ] {
         assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
     }
     let ready = site.kube("get nodes");
-    for machine in [tokenless, undone, &site.workers[5], &site.control_plane] {
+    for machine in [healthy, undone, &site.workers[5], &site.control_plane] {
         assert!(
             ready.lines().any(|line| line.starts_with(&machine.instance) && line.contains(" Ready ")),
             "{}: {ready}",
@@ -289,38 +270,5 @@ done"#,
     });
     site.cluster.ok(&["update", &site.cluster.name, "--yes"]);
     site.cluster.assert_ready(7);
-    site.cluster.assert_no_op();
-}
-
-fn etcd_members_left_over(site: &Site<'_>, spec: &Spec) {
-    let lab = site.cluster.lab;
-    // Of a machine that is gone; a learner has no vote, so the only member keeps its quorum.
-    site.etcd("member add i-gone --learner --peer-urls=https://10.20.0.99:2380");
-    let file = site.cluster.write("three.toml", &spec.count("control-plane", 3));
-    let mut run = site.cluster.start(&["update", &site.cluster.name, "-f", &file, "--yes"]);
-    let second = "control-plane-us-east-1a-2";
-    until("the second control plane", LIMIT, || machines(lab).iter().any(|machine| machine.slot == second));
-    let second = machine(lab, second);
-    kill_kubeadm_when(&second, "[ -e /etc/kubernetes/manifests/etcd.yaml ]");
-    let status = wait(&mut run, LIMIT);
-    let said = words(&site.cluster.said());
-    assert_eq!(status.code(), Some(7), "{said}");
-    for text in [
-        "removed the etcd member at https://10.20.0.99:2380".to_owned(),
-        format!("node {} ({})", second.slot, second.private),
-        "step `join` failed".to_owned(),
-        "it was ended by signal 9".to_owned(),
-    ] {
-        assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
-    }
-    assert!(!site.etcd("member list").contains("10.20.0.99"));
-
-    site.cluster.ok(&["update", &site.cluster.name, "--yes"]);
-    site.cluster.assert_ready(9);
-    let members = site.etcd("member list");
-    assert!(
-        members.lines().count() == 3 && members.lines().all(|line| line.contains(" started,") && line.ends_with("false")),
-        "{members}"
-    );
     site.cluster.assert_no_op();
 }
