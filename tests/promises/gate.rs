@@ -39,7 +39,7 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 14] = [
+const TASKS: [NodeTask; 16] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -54,6 +54,8 @@ const TASKS: [NodeTask; 14] = [
     NodeTask::Snapshot,
     NodeTask::MoveLeader,
     NodeTask::RemoveMember,
+    NodeTask::UpgradeFirst,
+    NodeTask::Upgrade,
 ];
 
 impl Site {

@@ -348,7 +348,7 @@ async fn when_all_control_planes_are_lost_new_ones_get_the_data_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupt_ends_a_snapshot_and_a_restore_between_two_steps() {
-    let (world, id) = saved(HA).await;
+    let (world, id) = saved(&HA).await;
     let before = world.dump().await;
     world.interrupts.add_permits(1);
     let _ = world.run(&["etcd", "restore", &id, "--yes"]).await.expect(130).says(&["same command"]);
