@@ -62,7 +62,7 @@ fn prepare_inside(spec: &Path, state: &Path) -> ExitCode {
     let keys: serde_json::Value = serde_json::from_str(&read("secrets/pki.json")).unwrap_or_default();
     let pki = Pki::from_files(|name| keys[name].as_str().map(|text| Secret::new(text.to_owned())));
     let (Ok(state), Ok(pki)) = (serde_json::from_value::<State>(held["state"].clone()), pki) else { return ExitCode::FAILURE };
-    let fleet = Arc::new(fleet_of(&state, &NodeInputs { cluster: loaded.cluster, pki }, &Addresses::default()));
+    let fleet = Arc::new(fleet_of(&state, &NodeInputs { cluster: loaded.cluster, pki, in_place: false }, &Addresses::default()));
     let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
     let nodes = SshNodes::new(Arc::new(NoConsoles), Arc::new(SystemClock), Arc::new(RandomIds));
     let work = fleet.machines.keys().map(|slot| nodes.run(NodeTask::Prepare, slot, Arc::clone(&fleet), Arc::new(|_| {})));

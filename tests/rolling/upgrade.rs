@@ -140,7 +140,7 @@ fn run(view: &mut View, to: KubernetesVersion, dice: &mut impl Iterator<Item = u
     view.snapshot = None;
     for _ in 0..5000 {
         skew(view).unwrap();
-        if deaths && dice.next().unwrap_or(9) % 8 == 0 {
+        if deaths && dice.next().unwrap_or(9).is_multiple_of(8) {
             die(view, dice);
             skew(view).unwrap();
         }

@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
     /// The next part with its number; `None` after the last, when all of it was as it should be. `Err(Ok(why))`: it is damaged.
     async fn next(&mut self) -> Result<Option<(u32, Vec<u8>)>, Result<String, OperationError>> {
         if self.part == self.snapshot.parts {
-            let sum = hex(&self.digest.clone().finalize());
+            let sum = hex(self.digest.clone().finalize());
             return match (self.size == self.snapshot.size, sum == self.snapshot.sha256) {
                 (true, true) => Ok(None),
                 (false, _) => Err(Ok(format!("it has {} bytes, its description says {}", self.size, self.snapshot.size))),

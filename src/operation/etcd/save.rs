@@ -127,7 +127,7 @@ async fn take(
         site.store.put_part(id, part, &bytes).await?;
         (events)(Event::Note(format!("stored {size} of {} bytes", saved.size)));
     }
-    let sha256 = hex(&digest.finalize());
+    let sha256 = hex(digest.finalize());
     if size != saved.size || sha256 != saved.sha256 {
         let why = format!("{slot} took {} bytes with checksum {}, {size} with {sha256} arrived", saved.size, saved.sha256);
         return Err(OperationError::Failed(format!("the snapshot did not arrive as it was taken; none was stored: {why}")));

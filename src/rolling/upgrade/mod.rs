@@ -242,7 +242,7 @@ impl<'a> Site<'a> {
                 },
             }
         }
-        let counts = |machine: &&&Machine| !machine.is_available() && !(machine.ill_before && self.view.force);
+        let counts = |machine: &&&Machine| !(machine.is_available() || machine.ill_before && self.view.force);
         let out = machines.iter().filter(counts).count();
         let room = out < room(group);
         let mut left = idle().filter(|machine| !self.is_there(machine) && machine.cordon != Cordon::Ours).collect::<Vec<_>>();
