@@ -8,6 +8,7 @@ mod graph;
 pub mod observe;
 pub mod record;
 pub mod resume;
+mod task;
 #[cfg(test)]
 mod tests;
 mod wait;

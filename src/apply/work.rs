@@ -7,15 +7,14 @@ use tokio::sync::RwLock;
 
 use crate::apply::call;
 use crate::apply::event::{Event, Failure};
-use crate::apply::fleet::{fleet_of, with_gone};
+use crate::apply::task;
 use crate::apply::wait::{self, Watch};
 use crate::apply::world::{Addresses, NodeInputs, World};
-use crate::bootstrap::{Fleet, NodeEvent};
 use crate::cloud::Scope;
 use crate::desired::ResourceId;
 use crate::observed::SecurityGroup;
-use crate::plan::{Action, Call, Change, Changed, NodeTask, Ref, Until, Work};
-use crate::recorded::{Intent, Node, NodePhase, Recorded, State};
+use crate::plan::{Action, Call, Change, Changed, Ref, Until, Work};
+use crate::recorded::{Intent, Node, Recorded, State};
 
 /// What actions of one run share.
 pub struct Shared {
@@ -38,7 +37,7 @@ pub async fn perform(shared: &Arc<Shared>, action: &Action) -> Result<Option<Str
             }
             Ok(made)
         }
-        Work::Node { task, slot, instance } => node(shared, *task, slot, instance.clone()).await.map(|()| None),
+        Work::Node { task, slot, instance } => task::node(shared, *task, slot, instance.clone()).await.map(|()| None),
     }
 }
 
@@ -290,114 +289,4 @@ async fn resolve(shared: &Shared, reference: &Ref) -> Result<String, Failure> {
             shared.addresses.read().await.get(resource).and_then(|(_, public)| public.clone()).ok_or_else(missing)
         }
     }
-}
-
-async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
-    let world = &shared.world;
-    let leaves = match task {
-        NodeTask::Drain => true,
-        // Of a machine that is there, but stopped.
-        NodeTask::Forget => {
-            let state = world.record.state();
-            let node = state.nodes.get(slot).filter(|node| gone.as_ref() == Some(&node.instance));
-            node.is_some_and(|node| node.phase == NodePhase::Joined)
-                && state.resources.contains_key(&ResourceId::Instance(slot.to_owned()))
-        }
-        _ => false,
-    };
-    if leaves || matches!(task, NodeTask::Cordon | NodeTask::Evict) {
-        // First of all: a cordon that nobody has written down would be taken for somebody else's, and a machine whose Node is gone for
-        // one that has joined.
-        let slot = slot.to_owned();
-        let edit = move |state: &mut State| match state.nodes.get_mut(&slot) {
-            Some(node) if leaves => node.phase = NodePhase::Leaving,
-            Some(node) => node.cordoned = true,
-            None => {}
-        };
-        world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
-    }
-    let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
-    let _permit = wait::turn(world, &shared.node_permits, slot).await?;
-    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-    let events = {
-        let (world, slot) = (Arc::clone(world), slot.to_owned());
-        Arc::new(move |event: NodeEvent| {
-            if let NodeEvent::HostKeys(keys) = &event {
-                // The receiver lives as long as the task; a failed send has nobody left to tell.
-                let _ = send.send(keys.clone());
-            }
-            (world.events)(Event::Node { slot: slot.clone(), event });
-        })
-    };
-    let pin = async {
-        let mut written = Ok(());
-        while let Some(keys) = receive.recv().await {
-            let slot = slot.to_owned();
-            let edit = move |state: &mut State| {
-                if let Some(node) = state.nodes.get_mut(&slot) {
-                    node.host_keys = keys;
-                }
-            };
-            written = written.and(world.record.update(Box::new(edit)).await);
-        }
-        written
-    };
-    let marks = fleet.machines.get(slot).and_then(|machine| fleet.group_of(machine)).map(|group| group.marks());
-    let (done, pinned) = tokio::join!(world.nodes.run(task, slot, fleet, events), pin);
-    pinned.map_err(Failure::Record)?;
-    done.map_err(|error| Failure::Node(Box::new(error)))?;
-    let phase = match task {
-        NodeTask::Prepare => Some(NodePhase::Prepared),
-        NodeTask::Init | NodeTask::JoinControlPlane => Some(NodePhase::Serving),
-        NodeTask::JoinWorker | NodeTask::Ready | NodeTask::Label | NodeTask::Uncordon => Some(NodePhase::Joined),
-        NodeTask::Evict => Some(NodePhase::Drained),
-        NodeTask::Drain => Some(NodePhase::Leaving),
-        NodeTask::Snapshot | NodeTask::Forget => None,
-        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {
-            return Ok(());
-        }
-    };
-    let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
-    let edit = move |state: &mut State| {
-        let resource = ResourceId::Instance(slot.clone());
-        let lost = |node: &Node| gone.as_ref() == Some(&node.instance) && !state.resources.contains_key(&resource);
-        if task == NodeTask::Forget {
-            // Of a machine that is still there the record goes with its instance.
-            if state.nodes.get(&slot).is_some_and(lost) {
-                state.nodes.remove(&slot);
-            }
-            return;
-        }
-        if task == NodeTask::Snapshot {
-            // The last one counts, and two may be of the same moment.
-            state.nodes.values_mut().for_each(|node| node.snapshot = None);
-        }
-        if let Some(node) = state.nodes.get_mut(&slot) {
-            if task == NodeTask::Snapshot {
-                node.snapshot = Some(now);
-            }
-            node.cordoned &= task != NodeTask::Uncordon;
-            let Some(phase) = phase else { return };
-            node.phase = phase;
-            let is_marked = [NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Label].contains(&task);
-            if is_marked {
-                node.marks = marks;
-            }
-        }
-    };
-    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
-}
-
-/// The machines as they are known now. `gone` is the instance that the task is about, where another lives in its slot.
-async fn fleet(shared: &Shared, slot: &str, gone: Option<String>) -> Result<Fleet, Failure> {
-    let Some(inputs) = &shared.inputs else {
-        return Err(Failure::Defect("node tasks need the cluster's spec".into()));
-    };
-    let state = shared.world.record.state();
-    let addresses = shared.addresses.read().await;
-    let mut fleet = fleet_of(&state, inputs, &addresses);
-    if let Some(gone) = gone {
-        with_gone(&mut fleet, slot, gone);
-    }
-    Ok(fleet)
 }
