@@ -114,7 +114,7 @@ impl<'a> Site<'a> {
                 (Stage::Lost, Some(member)) => return Some(self.remove(members, machine, member)),
                 (Stage::Lost, None) => return Some(self.step(machine, Work::Clear)),
                 // Its member was removed: its API server stores nothing any more.
-                (Stage::Joined, None) if machine.is_leaving() || machine.is_dead(self.view.now) => {
+                (Stage::Joined, None) if machine.is_leaving() || machine.is_dead(self.view.now) || was_leaving(machine) => {
                     return Some(self.headless(machine));
                 }
                 (Stage::Joined, None) => {
@@ -388,4 +388,9 @@ fn no_quorum(machine: &Machine, quorum: Quorum, does: &str) -> Decision {
 
 fn member_of<'a>(members: &'a [Member], machine: &Machine) -> Option<&'a Member> {
     members.iter().find(|member| !machine.instance.is_empty() && member.instance == machine.instance)
+}
+
+/// A record that was lost said so: what a roll had done to it by then is still to be seen.
+fn was_leaving(machine: &Machine) -> bool {
+    machine.is_behind() && machine.address == Address::None && machine.cordon != Cordon::No
 }

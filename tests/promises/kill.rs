@@ -121,19 +121,13 @@ async fn recovered(life: Life, calm: &Calm, call: usize, at: At) -> Result<(), S
             return Err(format!("{resource} was {}, recovered as {now:?}", record.id));
         }
     }
-    let mut words = vec!["update", NAME, "--yes"];
-    if let Some(file) = &file {
+    let mut words = vec![if life.rolls() { "rolling-update" } else { "update" }, NAME, "--yes"];
+    if let (Some(file), false) = (&file, life.rolls()) {
         words.extend(["-f", file]);
     }
     match rig.run(&words, Script::default()).await.0 {
         Ended::Code(ran) if ran.code == 0 => {}
-        ended => return Err(format!("the update after it: {}", shown(&ended))),
-    }
-    if life.rolls() {
-        match rig.run(&["rolling-update", NAME, "--yes"], Script::default()).await.0 {
-            Ended::Code(ran) if ran.code == 0 => {}
-            ended => return Err(format!("the roll after it: {}", shown(&ended))),
-        }
+        ended => return Err(format!("what follows it: {}", shown(&ended))),
     }
     let account = standing(&rig);
     if account != calm.account {

@@ -67,9 +67,7 @@ fn main() -> ExitCode {
         let life = Life::named(name);
         trials.push(trial(P4, &format!("p4 {name}"), move || paused::p4(life, Without::Nothing)));
     }
-    // Each of a roll's crashes costs a recovery, an update and a roll.
-    let roll = std::env::var_os("KUBEWRIGHT_SPECS").map(|_| "roll");
-    for name in ["create-1+1", "create-private", "scale-up", "change"].into_iter().chain(roll) {
+    for name in ["create-1+1", "create-private", "scale-up", "change", "roll"] {
         let life = Life::named(name);
         trials.push(trial(P5, &format!("p5 {name}"), move || kill::p5(life)));
     }

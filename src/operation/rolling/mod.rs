@@ -181,13 +181,14 @@ pub async fn prepare_roll(env: &Env, request: &RollRequest) -> Result<RollPrepar
     let opened = open(env, &of(request)).await?;
     check(&opened.cluster, request)?;
     let prepared = make_plan(env, &opened, &of(request), opened.state.clone()).await?;
-    let site = Site::new(&opened.cluster, request, &prepared.state, prepared.observed)?;
+    let state = with_images(prepared.state, &prepared.plan);
+    let site = Site::new(&opened.cluster, request, &state, prepared.observed)?;
     let keys = stored_pki(&opened.store).await?.ok_or(OperationError::NoKeys { cluster: opened.cluster.name.clone() })?;
     let inputs = Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: keys, in_place: false });
     let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: (env.nodes)(Arc::clone(&opened.cloud)), inputs };
     let mut memory = Memory::default();
-    let seen = eyes.look(&site, &prepared.state, &mut memory).await?;
-    let view = view::view(&site, &prepared.state, &seen, &mut memory, view::now(env));
+    let seen = eyes.look(&site, &state, &mut memory).await?;
+    let view = view::view(&site, &state, &seen, &mut memory, view::now(env));
     let (lines, seconds, end) = outline(&view);
     let ill = view.machines.iter().filter(|machine| machine.ill_before && !machine.is_behind());
     Ok(RollPrepared {
@@ -240,13 +241,15 @@ async fn locked(
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);
     let prepared = make_plan(env, &opened, &of(request), recorder.state()).await?;
-    let mut site = Site::new(&opened.cluster, request, &recorder.state(), prepared.observed)?;
+    let state = with_images(recorder.state(), &prepared.plan);
+    let mut site = Site::new(&opened.cluster, request, &state, prepared.observed)?;
     adopt(&world, &site.observed).await.map_err(OperationError::Unsettled)?;
     let inputs =
         Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: pki_of(env, &opened.store, lock).await?, in_place: false });
     let (by, command, started) = (env.by.clone(), env.command.clone(), begun.to_string());
     let run = Run { by, command, started, finished: false, actions_done: None, actions_total: 0 };
-    recorder.update(move |state| state.last_run = Some(run)).await?;
+    let images = state.images;
+    recorder.update(move |state| (state.last_run, state.images) = (Some(run), images)).await?;
 
     (events)(Event::Phase("apply"));
     let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: Arc::clone(&world.nodes), inputs: Arc::clone(&inputs) };
@@ -272,6 +275,13 @@ async fn locked(
         calls: world.cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
     })
+}
+
+/// With the images of all groups: a state that was recovered in the middle of a roll knows only those that machines of it run on.
+fn with_images(mut state: State, plan: &Plan) -> State {
+    let known = plan.images.iter().map(|(key, image)| (key.clone(), image.clone()));
+    state.images.extend(known);
+    state
 }
 
 /// Whether a machine of this phase was part of the cluster.
