@@ -83,8 +83,6 @@ def _delete_nat_gateway(original):
         for address in list(self.addresses):
             if interface is not None and address.eni is not None and address.eni.id == interface.id:
                 self.disassociate_address(address=address.public_ip)
-            elif address.allocation_id == gateway.allocation_id and address.association_id:
-                self.disassociate_address(address=address.public_ip)
         if interface is not None and interface.id in self.enis:
             self.delete_network_interface(interface.id)
         return gateway
