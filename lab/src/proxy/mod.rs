@@ -179,8 +179,20 @@ fn send_signal(fault: &Fault, peer: SocketAddr) {
     }
 }
 
-/// The call itself: answered by the lab, from a token, or by moto.
+/// The call itself. What has arrived is carried out, and its token kept, although who asked for it is gone.
 async fn carry_out(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
+    let (hub, name, parts, mut own) = (Arc::clone(hub), name.clone(), parts.clone(), call.clone());
+    let work = tokio::spawn(async move {
+        let answer = carried_out(&hub, &name, &mut own, &parts, body).await;
+        (answer, own)
+    });
+    let (answer, own) = work.await.map_err(|_| Cut)?;
+    *call = own;
+    answer
+}
+
+/// Answered by the lab, from a token, or by moto.
+async fn carried_out(hub: &Arc<Hub>, name: &Name, call: &mut Call, parts: &Parts, body: Bytes) -> Result<Answer, Cut> {
     if name.service == "ec2"
         && name.action == "GetConsoleOutput"
         && let Some(answer) = console::answer(hub, name)
