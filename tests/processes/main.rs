@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     if !arguments.list {
         control::ask("POST", "/reset", &serde_json::Value::Null);
     }
-    // Each of them keeps many processes busy.
-    arguments.test_threads = Some(1);
+    // They mostly wait: a run that resumes looks a minute for what may have been made.
+    arguments.test_threads = Some(3);
     let mut trials = vec![Trial::test("every_point_converges", points::all)];
     for on_s3 in [false, true] {
         let store = points::store(on_s3);

@@ -16,7 +16,7 @@ use crate::table::{self, Row};
 /// Clusters worked on at the same time: after a kill the next run looks a minute for what may have been made, and needs no processor for it.
 const LANES: usize = 16;
 /// Every how manieth number is tried in a sample, and from where on.
-const STRIDE: usize = 17;
+const STRIDE: usize = 41;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
