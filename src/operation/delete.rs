@@ -12,8 +12,8 @@ use crate::cloud::{Calls, Cloud, Scope};
 use crate::desired::dns::owner_uid;
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
+use crate::operation::lock::watch_lock;
 use crate::operation::session::{Env, same_account};
-use crate::operation::update::{guarded_nodes, watch_lock};
 use crate::operation::{Guarded, OperationError};
 use crate::plan::found::objects;
 use crate::plan::{Plan, delete};
@@ -170,12 +170,8 @@ pub async fn apply_delete(
     on_plan: &(dyn Fn(&DeletePrepared) + Sync),
 ) -> Result<DeleteReport, OperationError> {
     let before = open(env, name, purge).await?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = Box::pin(locked(env, name, purge, events, stop, on_plan, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    env.under_lock(&before.store, &stop.clone(), async |env, lock| locked(env, name, purge, events, stop, on_plan, lock).await)
+        .await
 }
 
 async fn locked(
@@ -198,7 +194,7 @@ async fn locked(
     };
     let world = Arc::new(World {
         cloud: Arc::clone(&opened.cloud),
-        nodes: guarded_nodes(env, lock)(Arc::clone(&opened.cloud)),
+        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
         record,
         clock: Arc::clone(&env.clock),
         ids: Arc::clone(&env.ids),

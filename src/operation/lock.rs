@@ -1,12 +1,13 @@
 //! Getting the lock of a cluster: at once, after a wait, or from a run that is dead.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::in_words;
-use crate::operation::{Env, OperationError};
+use crate::operation::{Env, GuardedNodes, MakeNodes, OperationError};
 use crate::store::lock::STALE;
 use crate::store::{ClusterStore, Lock, LockStatus, StoreError};
 
@@ -39,7 +40,7 @@ impl Env {
     /// Takes the lock. From a run that is dead it is taken over: one whose process is gone from this very machine, or that has been
     /// silent for [`STALE`] by the store's clock. Of a run that lives it is waited for as long as [`LockManners::wait`] says; then, or
     /// when `stop` is cancelled, the error says who holds it.
-    pub async fn acquire_until(&self, store: &ClusterStore, stop: &CancellationToken) -> Result<Lock, OperationError> {
+    async fn acquire(&self, store: &ClusterStore, stop: &CancellationToken) -> Result<Lock, OperationError> {
         let mut waited = Duration::ZERO;
         let mut silence: Option<Silence> = None;
         loop {
@@ -86,9 +87,20 @@ impl Env {
         }
     }
 
-    /// [`Env::acquire_until`] without an interrupt.
-    pub async fn acquire(&self, store: &ClusterStore) -> Result<Lock, OperationError> {
-        self.acquire_until(store, &CancellationToken::new()).await
+    /// Does this under the lock, with nodes that are touched only while it is held, and releases it whatever comes out.
+    pub(super) async fn under_lock<T>(
+        &self,
+        store: &ClusterStore,
+        stop: &CancellationToken,
+        work: impl AsyncFnOnce(&Self, &Lock) -> Result<T, OperationError>,
+    ) -> Result<T, OperationError> {
+        let lock = self.acquire(store, stop).await?;
+        let env = Self { nodes: guarded_nodes(self, &lock), ..self.clone() };
+        let result = Box::pin(work(&env, &lock)).await;
+        let released = lock.release().await;
+        let value = result?;
+        released?;
+        Ok(value)
     }
 
     /// A lock as it is seen from this host.
@@ -96,6 +108,18 @@ impl Env {
         held.gone = held.here && held.host == self.host && (self.process_exists)(held.pid) == Some(false);
         held
     }
+}
+
+fn guarded_nodes(env: &Env, lock: &Lock) -> MakeNodes {
+    let (make, hold) = (Arc::clone(&env.nodes), lock.hold());
+    Arc::new(move |cloud| GuardedNodes::by(make(cloud), hold.clone()))
+}
+
+/// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
+pub(super) async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
+    lock.until_broken().await;
+    stop.cancel();
+    std::future::pending().await
 }
 
 fn holder(held: &LockStatus) -> String {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::apply::observe::observe;
 use crate::apply::resume::reconcile;
 use crate::apply::{Addresses, NodeInputs, fleet_of};
@@ -14,8 +16,9 @@ use crate::desired::{ResourceId, tags};
 use crate::observed::{Account, Instance, Observed};
 use crate::operation::OperationError;
 use crate::operation::delete::by_tags;
+use crate::operation::keys::stored_pki;
 use crate::operation::session::Env;
-use crate::operation::update::{SpecFile, stored_pki};
+use crate::operation::update::SpecFile;
 use crate::plan::images;
 use crate::recorded::{NodePhase, PinnedImage, Recorded, Run, State};
 use crate::store::{ClusterStore, Earlier, Lock, StoreError};
@@ -96,12 +99,7 @@ pub async fn prepare_recover(env: &Env, sources: &Sources) -> Result<Recovery, O
 /// Looks under the lock, and records what was found.
 pub async fn apply_recover(env: &Env, sources: &Sources) -> Result<Recovery, OperationError> {
     let before = open(env, &sources.spec.cluster).await?;
-    let lock = env.acquire(&before.store).await?;
-    let result = locked(env, sources, &lock).await;
-    let released = lock.release().await;
-    let recovery = result?;
-    released?;
-    Ok(recovery)
+    env.under_lock(&before.store, &CancellationToken::new(), async |env, lock| locked(env, sources, lock).await).await
 }
 
 async fn locked(env: &Env, sources: &Sources, lock: &Lock) -> Result<Recovery, OperationError> {
@@ -127,12 +125,7 @@ pub async fn earlier_states(env: &Env, name: &str) -> Result<Vec<Earlier>, Opera
 /// Puts the newest whole state in the place of a damaged or missing one, without a look at the account.
 pub async fn restore_previous(env: &Env, name: &str) -> Result<Earlier, OperationError> {
     let store = env.store(name)?;
-    let lock = env.acquire(&store).await?;
-    let result = store.restore_previous().await;
-    let released = lock.release().await;
-    let earlier = result?;
-    released?;
-    Ok(earlier)
+    env.under_lock(&store, &CancellationToken::new(), async |_, _| Ok(store.restore_previous().await?)).await
 }
 
 async fn look(env: &Env, opened: &Opened, sources: &Sources) -> Result<Recovery, OperationError> {
@@ -149,14 +142,7 @@ async fn look(env: &Env, opened: &Opened, sources: &Sources) -> Result<Recovery,
         state.applied = *number;
         state.applied_model = Some(model.clone());
     }
-    state.last_run = Some(Run {
-        by: env.by.clone(),
-        command: env.command.clone(),
-        started: now.clone(),
-        finished: true,
-        actions_done: None,
-        actions_total: 0,
-    });
+    state.last_run = Some(Run { finished: true, ..env.begin(0) });
     reconcile(&mut state, &observed, &uid, &now);
     records(&mut state, &observed, &now);
     state.images = pinned(cloud.as_ref(), cluster, &observed.instances).await?;

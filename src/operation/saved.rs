@@ -1,6 +1,7 @@
 //! Plans that were saved: what they stand on, and whether that is still so.
 
-use crate::operation::update::{Opened, UpdateRequest};
+use crate::operation::UpdateRequest;
+use crate::operation::opened::Opened;
 use crate::operation::{OperationError, Prepared};
 use crate::plan::document::{self, Basis, Command, Document, FORMAT, SpecBasis};
 

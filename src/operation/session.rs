@@ -11,7 +11,7 @@ use crate::clock::{Clock, Ids};
 use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
 use crate::operation::{LockManners, OperationError, Resolver};
-use crate::recorded::State;
+use crate::recorded::{Run, State};
 use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
 
 /// Opens the account in a region; `None`: the region of the environment.
@@ -58,6 +58,12 @@ impl Env {
             command: self.command.clone(),
             started: self.clock.now(),
         }
+    }
+
+    /// A run that begins now, as the state keeps it.
+    pub fn begin(&self, actions_total: u32) -> Run {
+        let (by, command, started) = (self.by.clone(), self.command.clone(), self.clock.now().to_string());
+        Run { by, command, started, finished: false, actions_done: None, actions_total }
     }
 
     /// The cluster that is meant: the given name, or the only one of the store.

@@ -1,28 +1,29 @@
 //! Create and update: one operation, the first revision or a later one.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::observe::{catalogue, observe, observe_settled};
 use crate::apply::resume::{Settled, adopt, settle};
-use crate::apply::{Event, NodeInputs, Outcome, Record, Sink, World, run};
-use crate::bootstrap::{Pki, user_data};
-use crate::cloud::{Calls, Cloud, Scope};
+use crate::apply::{Event, NodeInputs, Outcome, Sink, run};
+use crate::bootstrap::user_data;
+use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, Cni, InstanceGroup, Role};
 use crate::desired::tags;
 use crate::observed::{Account, Observed};
+use crate::operation::keys::pki_of;
+use crate::operation::lock::watch_lock;
+use crate::operation::opened::{Opened, open, world};
 use crate::operation::saved::{self, SavedPlan};
-use crate::operation::session::{Env, MakeNodes, same_account};
-use crate::operation::{Guarded, GuardedNodes, OperationError, changed, delegation};
+use crate::operation::session::Env;
+use crate::operation::{Guarded, OperationError, changed, delegation};
 use crate::plan::document::{Basis, Command};
 use crate::plan::found::objects;
 use crate::plan::{Input, PHASES, Plan, images, plan};
 use crate::recorded::{NodePhase, Run, State};
-use crate::secret::Secret;
-use crate::store::{ClusterStore, Held, Lock, Recorder, foreign};
+use crate::store::{Lock, Recorder, foreign};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -87,61 +88,6 @@ pub struct Report {
     pub waits_for_network: bool,
     /// `(phase, seconds)`
     pub phases: Vec<(String, f64)>,
-}
-
-pub(super) struct Opened {
-    pub store: ClusterStore,
-    pub held: Option<Held>,
-    pub cluster: Cluster,
-    pub state: State,
-    pub cloud: Arc<dyn Cloud>,
-    pub account: Account,
-    new_revision: bool,
-    /// That the plan leads to.
-    revision: u32,
-}
-
-pub(super) async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, OperationError> {
-    let name = match (&request.name, &request.spec) {
-        (Some(name), Some(spec)) if *name != spec.cluster.name => {
-            return Err(OperationError::OtherName { expected: name.clone(), found: spec.cluster.name.clone() });
-        }
-        (_, Some(spec)) => spec.cluster.name.clone(),
-        (name, None) => env.name(name.as_deref()).await?,
-    };
-    let store = env.store(&name)?;
-    let held = store.load().await?;
-    if let (Some(held), true) = (&held, request.create)
-        && held.state.applied > 0
-    {
-        return Err(OperationError::Exists { name, location: env.objects.location() });
-    }
-    let cluster = match (&request.spec, &held) {
-        (Some(spec), Some(_)) => spec.cluster.clone(),
-        (Some(spec), None) if request.create => spec.cluster.clone(),
-        (None, Some(held)) => held.state.model.clone(),
-        (_, None) => return Err(env.unknown(&name).await?),
-    };
-    if held.is_none() {
-        store.refuse_foreign().await?;
-    }
-    let region = held.as_ref().map_or(&cluster.region, |held| &held.state.region).clone();
-    let cloud = (env.connect)(Some(region)).await?;
-    let account = cloud.account().await?;
-    let state = match &held {
-        Some(held) => {
-            same_account(&held.state, &account)?;
-            held.state.clone()
-        }
-        None => State::new(cluster.clone(), &env.ids.fresh(), &account.id, &account.partition),
-    };
-    let new_revision = state.revision == 0 || state.model != cluster;
-    let revision = match &request.spec {
-        // Not one more than the state's: revisions outlive a cluster, and a run that was killed may have registered one.
-        Some(spec) if new_revision => store.number_of(&spec.bytes).await?.0,
-        _ => state.revision,
-    };
-    Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
 pub(super) async fn make_plan(
@@ -289,12 +235,7 @@ pub async fn apply_update(
     // Before the lock: a refused account or name must not leave even a lock behind.
     let before = open(env, request).await?;
     saved::refuse_early(&before, request)?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = Box::pin(locked(env, request, events, stop, on_plan, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    env.under_lock(&before.store, &stop.clone(), async |env, lock| locked(env, request, events, stop, on_plan, lock).await).await
 }
 
 async fn locked(
@@ -311,7 +252,6 @@ async fn locked(
     saved::refuse_early(&opened, request)?;
     lock.check().await?;
     opened.cloud = Guarded::by(opened.cloud, lock.hold());
-    let env = &Env { nodes: guarded_nodes(env, lock), ..env.clone() };
     let mut settled = vec![];
     let mut recorder = None;
     if let Some(held) = opened.held.take() {
@@ -365,41 +305,6 @@ fn with_leaving(cluster: &Cluster, state: &State) -> Cluster {
     whole
 }
 
-/// Nodes that are touched only while the lock is held.
-pub(super) fn guarded_nodes(env: &Env, lock: &Lock) -> MakeNodes {
-    let (make, hold) = (Arc::clone(&env.nodes), lock.hold());
-    Arc::new(move |cloud| GuardedNodes::by(make(cloud), hold.clone()))
-}
-
-/// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.
-pub(super) async fn watch_lock(lock: &Lock, stop: CancellationToken) -> Infallible {
-    lock.until_broken().await;
-    stop.cancel();
-    std::future::pending().await
-}
-
-pub(super) fn world(
-    env: &Env,
-    opened: &Opened,
-    recorder: Arc<Recorder>,
-    events: &Sink,
-    stop: &CancellationToken,
-) -> (Arc<World>, Arc<Recorder>) {
-    let world = World {
-        cloud: Arc::clone(&opened.cloud),
-        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
-        record: Arc::clone(&recorder) as Arc<dyn Record>,
-        clock: Arc::clone(&env.clock),
-        ids: Arc::clone(&env.ids),
-        events: Arc::clone(events),
-        stop: stop.clone(),
-        uid: opened.state.uid.clone(),
-        settle: env.settle,
-        node_limit: env.node_limit,
-    };
-    (Arc::new(world), recorder)
-}
-
 /// Writes the revision and the state that names it, before anything is made.
 async fn register(
     env: &Env,
@@ -422,7 +327,7 @@ async fn register(
         _ => None,
     };
     let total = u32::try_from(prepared.plan.actions.len()).unwrap_or(u32::MAX);
-    let (by, command, started) = (env.by.clone(), env.command.clone(), env.clock.now().to_string());
+    let run = env.begin(total);
     let (model, pinned) = (prepared.cluster.clone(), prepared.plan.images.clone());
     recorder
         .update(move |state| {
@@ -431,7 +336,7 @@ async fn register(
             }
             state.model = model;
             state.images = pinned;
-            state.last_run = Some(Run { by, command, started, finished: false, actions_done: None, actions_total: total });
+            state.last_run = Some(run);
         })
         .await?;
     if request.spec.is_some() {
@@ -461,39 +366,6 @@ async fn finish(recorder: &Recorder, prepared: &Prepared, outcome: &Outcome) -> 
         })
         .await?;
     Ok(())
-}
-
-/// The cluster's keys: made once, before the first machine, and the same ever after. They are one object of the store, so
-/// that a crash cannot leave half of them.
-pub async fn pki_of(env: &Env, store: &ClusterStore, lock: &Lock) -> Result<Pki, OperationError> {
-    if let Some(stored) = stored_pki(store).await? {
-        return Ok(stored);
-    }
-    let failed = |error: String| damaged(store, error);
-    let made = Pki::generate(env.clock.now()).map_err(failed)?;
-    let files = made.to_files();
-    let text: BTreeMap<&str, &str> = files.iter().map(|(name, secret)| (*name, secret.expose())).collect();
-    let text = serde_json::to_string(&text).map_err(|error| damaged(store, error.to_string()))?;
-    // Keys have no condition on the state: a run that was paused must not leave some behind in the place of a deleted cluster.
-    lock.check().await?;
-    read_pki(store, &store.put_secret(KEYS, &Secret::new(text)).await?)
-}
-
-const KEYS: &str = "pki.json";
-
-/// The cluster's keys, where they were made already: for those who only look.
-pub async fn stored_pki(store: &ClusterStore) -> Result<Option<Pki>, OperationError> {
-    store.secret(KEYS).await?.map(|stored| read_pki(store, &stored)).transpose()
-}
-
-fn read_pki(store: &ClusterStore, stored: &Secret) -> Result<Pki, OperationError> {
-    let mut files: BTreeMap<String, String> = serde_json::from_str(stored.expose())
-        .map_err(|_| damaged(store, "damaged: it is not the JSON that kubewright wrote".into()))?;
-    Pki::from_files(|name| files.remove(name).map(Secret::new)).map_err(|error| damaged(store, error))
-}
-
-fn damaged(store: &ClusterStore, error: String) -> OperationError {
-    OperationError::Failed(format!("the cluster's keys ({}/secrets/{KEYS}): {error}", store.location()))
 }
 
 pub fn joined(cluster: &Cluster, state: &State) -> (usize, usize) {

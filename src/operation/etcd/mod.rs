@@ -16,9 +16,9 @@ use crate::cloud::Scope;
 use crate::cluster::Role;
 use crate::digest::hex;
 use crate::operation::OperationError;
+use crate::operation::keys::stored_pki;
 use crate::operation::rolling::addresses;
 use crate::operation::session::Env;
-use crate::operation::update::stored_pki;
 use crate::recorded::State;
 use crate::store::{ClusterStore, Listed, Restore, Snapshot};
 

@@ -17,7 +17,6 @@ use crate::bootstrap::{EtcdWork, Events, NodeEvent, Stage};
 use crate::cluster::{Cni, Role, policy};
 use crate::operation::OperationError;
 use crate::operation::session::Env;
-use crate::operation::update::guarded_nodes;
 use crate::store::{Lock, Restore, RestorePhase, Snapshot};
 
 use super::{Reader, Site, newest, role};
@@ -84,13 +83,8 @@ pub async fn apply_restore(
     stop: CancellationToken,
 ) -> Result<RestoreReport, OperationError> {
     let before = Site::open(env, name).await?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let env = &Env { nodes: guarded_nodes(env, &lock), ..env.clone() };
-    let result = Box::pin(locked(env, &before.state.cluster, id, &events, &stop, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    let cluster = &before.state.cluster;
+    env.under_lock(&before.store, &stop, async |env, lock| locked(env, cluster, id, &events, &stop, lock).await).await
 }
 
 /// A restore of the same snapshot onto the same machines.

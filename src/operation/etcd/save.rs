@@ -11,7 +11,6 @@ use crate::bootstrap::{EtcdWork, Events, Saved};
 use crate::digest::hex;
 use crate::operation::OperationError;
 use crate::operation::session::Env;
-use crate::operation::update::guarded_nodes;
 use crate::store::{Lock, PART, Snapshot};
 
 use super::{Reader, Site};
@@ -36,13 +35,8 @@ pub async fn etcd_snapshot(
     stop: CancellationToken,
 ) -> Result<SnapshotReport, OperationError> {
     let before = Site::open(env, name).await?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let env = &Env { nodes: guarded_nodes(env, &lock), ..env.clone() };
-    let result = Box::pin(locked(env, &before.state.cluster, keep, &events, &stop, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    let cluster = &before.state.cluster;
+    env.under_lock(&before.store, &stop, async |env, lock| locked(env, cluster, keep, &events, &stop, lock).await).await
 }
 
 async fn locked(

@@ -22,13 +22,14 @@ use crate::cloud::Calls;
 use crate::cluster::{Cluster, KubernetesVersion, Role};
 use crate::desired::{ResourceId, Slot, desired};
 use crate::observed::Observed;
+use crate::operation::keys::{pki_of, stored_pki};
+use crate::operation::lock::watch_lock;
+use crate::operation::opened::{open, world};
 use crate::operation::session::Env;
-use crate::operation::update::{
-    UpdateRequest, guarded_nodes, make_plan, open, pki_of, stored_pki, user_data_of, watch_lock, world,
-};
-use crate::operation::{Guarded, OperationError};
+use crate::operation::update::{make_plan, user_data_of};
+use crate::operation::{Guarded, OperationError, UpdateRequest};
 use crate::plan::{Input, Plan, found::Found, plan_with, slot_of};
-use crate::recorded::{NodePhase, Run, State};
+use crate::recorded::{NodePhase, State};
 use crate::rolling::{Blocked, Decision, Line, Time, View, outline};
 use crate::store::{Lock, Recorder};
 pub(super) use look::addresses;
@@ -213,12 +214,7 @@ pub async fn apply_roll(
 ) -> Result<RollReport, OperationError> {
     let before = open(env, &of(request)).await?;
     check(&before.cluster, request)?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = Box::pin(locked(env, request, events, stop, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    env.under_lock(&before.store, &stop.clone(), async |env, lock| locked(env, request, events, stop, lock).await).await
 }
 
 async fn locked(
@@ -232,7 +228,6 @@ async fn locked(
     let mut opened = open(env, &of(request)).await?;
     lock.check().await?;
     opened.cloud = Guarded::by(opened.cloud, lock.hold());
-    let env = &Env { nodes: guarded_nodes(env, lock), ..env.clone() };
     let Some(held) = opened.held.take() else {
         return Err(env.unknown(&opened.cluster.name).await?);
     };
@@ -246,9 +241,7 @@ async fn locked(
     adopt(&world, &site.observed).await.map_err(OperationError::Unsettled)?;
     let inputs =
         Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: pki_of(env, &opened.store, lock).await?, in_place: false });
-    let (by, command, started) = (env.by.clone(), env.command.clone(), begun.to_string());
-    let run = Run { by, command, started, finished: false, actions_done: None, actions_total: 0 };
-    let images = state.images;
+    let (run, images) = (env.begin(0), state.images);
     recorder.update(move |state| (state.last_run, state.images) = (Some(run), images)).await?;
 
     (events)(Event::Phase("apply"));
@@ -258,15 +251,7 @@ async fn locked(
         rolled = rolled => rolled?,
         never = watch_lock(lock, stop.clone()) => match never {},
     };
-    let (done, finished) = (u32::try_from(outcome.done.len()).unwrap_or(u32::MAX), end == End::Done);
-    if recorder.fence().is_none() {
-        let edit = move |state: &mut State| {
-            if let Some(run) = &mut state.last_run {
-                (run.finished, run.actions_done, run.actions_total) = (finished, Some(done), done);
-            }
-        };
-        recorder.update(edit).await?;
-    }
+    record_end(&recorder, &outcome, &end).await?;
     Ok(RollReport {
         cluster: opened.cluster.name.clone(),
         end,
@@ -275,6 +260,20 @@ async fn locked(
         calls: world.cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
     })
+}
+
+/// How many steps there are is known only at the end.
+async fn record_end(recorder: &Recorder, outcome: &Outcome, end: &End) -> Result<(), OperationError> {
+    if recorder.fence().is_some() {
+        return Ok(());
+    }
+    let (done, finished) = (u32::try_from(outcome.done.len()).unwrap_or(u32::MAX), *end == End::Done);
+    let edit = move |state: &mut State| {
+        if let Some(run) = &mut state.last_run {
+            (run.finished, run.actions_done, run.actions_total) = (finished, Some(done), done);
+        }
+    };
+    Ok(recorder.update(edit).await?)
 }
 
 /// With the images of all groups: a state that was recovered in the middle of a roll knows only those that machines of it run on.

@@ -16,17 +16,19 @@ use crate::bootstrap::{Bundle, Pki};
 use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, KubernetesVersion, Packages};
 use crate::observed::Observed;
+use crate::operation::keys::{pki_of, stored_pki};
+use crate::operation::lock::watch_lock;
+use crate::operation::opened::{Opened, open, world};
 use crate::operation::session::Env;
-use crate::operation::update::{Opened, UpdateRequest, guarded_nodes, open, pki_of, stored_pki, watch_lock, world};
-use crate::operation::{Guarded, OperationError};
-use crate::recorded::{Run, State};
+use crate::operation::{Guarded, OperationError, UpdateRequest};
+use crate::recorded::State;
 use crate::rolling::upgrade::{blocks, changes, course, images};
 use crate::rolling::{Blocked, Cordon, Decision, Line, Time, View, outline};
 use crate::spec::with_version;
 use crate::store::{Lock, Recorder};
 
 use super::look::{Eyes, Memory};
-use super::{End, RollRequest, Site, run, view};
+use super::{End, RollRequest, Site, record_end, run, view};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -214,12 +216,7 @@ pub async fn apply_upgrade(
     stop: CancellationToken,
 ) -> Result<UpgradeReport, OperationError> {
     let before = open(env, &of(request)).await?;
-    let lock = env.acquire_until(&before.store, &stop).await?;
-    let result = Box::pin(locked(env, request, events, stop, &lock)).await;
-    let released = lock.release().await;
-    let report = result?;
-    released?;
-    Ok(report)
+    env.under_lock(&before.store, &stop.clone(), async |env, lock| locked(env, request, events, stop, lock).await).await
 }
 
 async fn locked(
@@ -233,7 +230,6 @@ async fn locked(
     let mut opened = open(env, &of(request)).await?;
     lock.check().await?;
     opened.cloud = Guarded::by(opened.cloud, lock.hold());
-    let env = &Env { nodes: guarded_nodes(env, lock), ..env.clone() };
     let Some(held) = opened.held.take() else {
         return Err(env.unknown(&opened.cluster.name).await?);
     };
@@ -251,8 +247,7 @@ async fn locked(
         }
     }
     adopt(&world, &observed).await.map_err(OperationError::Unsettled)?;
-    let (by, command, started) = (env.by.clone(), env.command.clone(), begun.to_string());
-    let run = Run { by, command, started, finished: false, actions_done: None, actions_total: 0 };
+    let run = env.begin(0);
     recorder.update(move |state| state.last_run = Some(run)).await?;
 
     (events)(Event::Phase("apply"));
@@ -261,15 +256,7 @@ async fn locked(
         climbed = Box::pin(climb.hops(&way, observed)) => climbed?,
         never = watch_lock(lock, stop.clone()) => match never {},
     };
-    if recorder.fence().is_none() {
-        let (done, finished) = (u32::try_from(outcome.done.len()).unwrap_or(u32::MAX), end == End::Done);
-        let edit = move |state: &mut State| {
-            if let Some(run) = &mut state.last_run {
-                (run.finished, run.actions_done, run.actions_total) = (finished, Some(done), done);
-            }
-        };
-        recorder.update(edit).await?;
-    }
+    record_end(&recorder, &outcome, &end).await?;
     Ok(UpgradeReport {
         cluster: opened.cluster.name.clone(),
         reached,

@@ -19,8 +19,8 @@ use crate::cluster::{Cni, Role};
 use crate::desired::{ResourceId, tags};
 use crate::observed::{Instance, Observed};
 use crate::operation::OperationError;
+use crate::operation::keys::stored_pki;
 use crate::operation::session::Env;
-use crate::operation::update::stored_pki;
 use crate::recorded::State;
 use findings::Seen;
 
