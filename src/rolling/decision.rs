@@ -143,6 +143,14 @@ impl std::fmt::Display for Step {
 }
 
 impl Decision {
+    /// Why it cannot go on.
+    pub fn stop(&self) -> Option<&Blocked> {
+        match self {
+            Self::Blocked(stop) => Some(stop),
+            _ => None,
+        }
+    }
+
     pub(super) fn blocked(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self::Blocked(Blocked { what: what.into(), next: next.into() })
     }

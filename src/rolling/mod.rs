@@ -45,13 +45,21 @@ pub fn next_step(view: &View) -> Decision {
         stop @ Decision::Blocked(_) => return last(view, stop),
         other => return other,
     }
+    beside(node_groups(view).map(|(number, group)| nodes::next(view, number, group)))
+}
+
+fn node_groups(view: &View) -> impl Iterator<Item = (usize, &Group)> {
+    view.groups.iter().enumerate().filter(|(_, group)| !group.control_plane)
+}
+
+/// Groups beside each other: the first that can begin something, else the wait that is over first, else what blocks.
+fn beside(decisions: impl Iterator<Item = Decision>) -> Decision {
     let mut waiting: Option<(String, Time)> = None;
     let mut blocked = None;
-    for (number, group) in view.groups.iter().enumerate().filter(|(_, group)| !group.control_plane) {
-        match nodes::next(view, number, group) {
+    for decision in decisions {
+        match decision {
             step @ Decision::Do(_) => return step,
             Decision::Wait { what, until } => {
-                // The first to be over is the one to look at again.
                 if waiting.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
                     waiting = Some((what, until));
                 }

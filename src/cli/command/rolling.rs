@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::Outcome;
 use crate::cli::args::{RollingArgs, cluster_in};
 use crate::cli::command::change::stopped_at_once;
 use crate::cli::progress::Progress;
@@ -9,7 +10,7 @@ use crate::cli::render::{outcome, rolling};
 use crate::cli::session::{Refusal, Session};
 use crate::operation::{End, Env, RollRequest, apply_roll, prepare_roll};
 use crate::report::{self, exit};
-use crate::rolling::Decision;
+use crate::rolling::Blocked;
 
 pub async fn run(session: &Session<'_>, args: RollingArgs) -> Result<u8, Refusal> {
     let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
@@ -36,21 +37,8 @@ async fn dry_run(session: &Session<'_>, env: &Env, request: &RollRequest, comman
     let prepared = prepare_roll(env, request).await?;
     let whole = session.global.verbose > 0;
     session.show(&rolling::json(&prepared), || rolling::page(&prepared, session.ui.width(), whole))?;
-    match &prepared.end {
-        Decision::Blocked(stop) => {
-            session.say("Nothing was changed.");
-            session.say(&format!("Next:  {}", stop.next));
-            Ok(exit::REFUSED)
-        }
-        _ if prepared.lines.is_empty() => {
-            session.next("Next:", &format!("kubewright validate {}", prepared.cluster), None);
-            Ok(exit::DONE)
-        }
-        _ => {
-            session.next("Nothing was changed. To replace them:", &format!("{command} --yes"), None);
-            Ok(if detailed { exit::CHANGES_PENDING } else { exit::DONE })
-        }
-    }
+    let (blocked, nothing) = (prepared.end.stop(), prepared.lines.is_empty());
+    Ok(planned(session, &prepared.cluster, blocked, nothing, ("To replace them", command), detailed))
 }
 
 async fn apply(session: &Session<'_>, env: &Env, request: &RollRequest, command: &str) -> Result<u8, Refusal> {
@@ -69,18 +57,47 @@ async fn apply(session: &Session<'_>, env: &Env, request: &RollRequest, command:
         session.ui.status(&failures);
     }
     session.show(&rolling::done_json(&report), || rolling::done(&report, width))?;
-    match &report.end {
-        End::Done => session.next("Next:", &format!("kubewright validate {}", report.cluster), None),
-        End::Stopped => session.next("Next:", &again, Some("goes on where this run stopped")),
+    let rest = "; --abort brings the cluster to rest";
+    Ok(ended(session, &report.cluster, &report.end, &report.outcome, &again, rest))
+}
+
+/// What a dry run says last, and its exit code. `nothing`: there is nothing to do; `proposal`: what the command that does it is for.
+pub(super) fn planned(
+    session: &Session<'_>,
+    cluster: &str,
+    blocked: Option<&Blocked>,
+    nothing: bool,
+    (proposal, command): (&str, &str),
+    detailed: bool,
+) -> u8 {
+    if let Some(stop) = blocked {
+        session.say("Nothing was changed.");
+        session.say(&format!("Next:  {}", stop.next));
+        exit::REFUSED
+    } else if nothing {
+        session.next("Next:", &format!("kubewright validate {cluster}"), None);
+        exit::DONE
+    } else {
+        session.next(&format!("Nothing was changed. {proposal}:"), &format!("{command} --yes"), None);
+        if detailed { exit::CHANGES_PENDING } else { exit::DONE }
+    }
+}
+
+/// What a run says last, and its exit code. `again` goes on with it; `besides`: what else can be done about one that is blocked.
+pub(super) fn ended(session: &Session<'_>, cluster: &str, end: &End, outcome: &Outcome, again: &str, besides: &str) -> u8 {
+    const GOES_ON: &str = "goes on where this run stopped";
+    match end {
+        End::Done => session.next("Next:", &format!("kubewright validate {cluster}"), None),
+        End::Stopped => session.next("Next:", again, Some(GOES_ON)),
         End::Blocked(stop) => {
             session.say(&format!("To mend it:  {}", stop.next));
-            session.next("Next:", &again, Some("goes on where this run stopped; --abort brings the cluster to rest"));
+            session.next("Next:", again, Some(&format!("{GOES_ON}{besides}")));
         }
     }
-    Ok(match (&report.end, report::exit_code(&report.outcome)) {
+    match (end, report::exit_code(outcome)) {
         (End::Done, _) => exit::DONE,
         (End::Stopped, _) => exit::INTERRUPTED,
         (End::Blocked(_), exit::DONE) => exit::ERROR,
         (End::Blocked(_), code) => code,
-    })
+    }
 }

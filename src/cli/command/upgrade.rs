@@ -4,12 +4,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{UpgradeArgs, cluster_in};
 use crate::cli::command::change::stopped_at_once;
+use crate::cli::command::rolling::{ended, planned};
 use crate::cli::progress::Progress;
 use crate::cli::render::{outcome, upgrade};
 use crate::cli::session::{Refusal, Session};
-use crate::operation::{End, Env, UpgradeRequest, apply_upgrade, prepare_upgrade};
-use crate::report::{self, Trouble, exit};
-use crate::rolling::Decision;
+use crate::operation::{Env, UpgradeRequest, apply_upgrade, prepare_upgrade};
+use crate::report::Trouble;
 
 pub async fn run(session: &Session<'_>, args: UpgradeArgs) -> Result<u8, Refusal> {
     let given = cluster_in(&args.words).map_err(Refusal::Usage)?;
@@ -45,25 +45,8 @@ async fn dry_run(
     let prepared = prepare_upgrade(env, request).await?;
     let whole = session.global.verbose > 0;
     session.show(&upgrade::json(&prepared), || upgrade::page(&prepared, session.ui.width(), whole))?;
-    let stop = prepared.hops.iter().find_map(|hop| match &hop.end {
-        Decision::Blocked(stop) => Some(stop),
-        _ => None,
-    });
-    match stop {
-        Some(stop) => {
-            session.say("Nothing was changed.");
-            session.say(&format!("Next:  {}", stop.next));
-            Ok(exit::REFUSED)
-        }
-        None if prepared.hops.is_empty() => {
-            session.next("Next:", &format!("kubewright validate {}", prepared.cluster), None);
-            Ok(exit::DONE)
-        }
-        None => {
-            session.next("Nothing was changed. To upgrade:", &format!("{command} --yes"), None);
-            Ok(if detailed { exit::CHANGES_PENDING } else { exit::DONE })
-        }
-    }
+    let (blocked, nothing) = (prepared.hops.iter().find_map(|hop| hop.end.stop()), prepared.hops.is_empty());
+    Ok(planned(session, &prepared.cluster, blocked, nothing, ("To upgrade", command), detailed))
 }
 
 async fn apply(session: &Session<'_>, env: &Env, request: &UpgradeRequest, command: &str) -> Result<u8, Refusal> {
@@ -82,18 +65,5 @@ async fn apply(session: &Session<'_>, env: &Env, request: &UpgradeRequest, comma
         session.ui.status(&failures);
     }
     session.show(&upgrade::done_json(&report), || upgrade::done(&report, width))?;
-    match &report.end {
-        End::Done => session.next("Next:", &format!("kubewright validate {}", report.cluster), None),
-        End::Stopped => session.next("Next:", &again, Some("goes on where this run stopped")),
-        End::Blocked(stop) => {
-            session.say(&format!("To mend it:  {}", stop.next));
-            session.next("Next:", &again, Some("goes on where this run stopped"));
-        }
-    }
-    Ok(match (&report.end, report::exit_code(&report.outcome)) {
-        (End::Done, _) => exit::DONE,
-        (End::Stopped, _) => exit::INTERRUPTED,
-        (End::Blocked(_), exit::DONE) => exit::ERROR,
-        (End::Blocked(_), code) => code,
-    })
+    Ok(ended(session, &report.cluster, &report.end, &report.outcome, &again, ""))
 }

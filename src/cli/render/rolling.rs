@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::apply::Outcome;
 use crate::cli::text::{Ink, Page, Span, count, ink};
 use crate::clock::in_words;
 use crate::operation::{End, RollPrepared, RollReport};
@@ -124,7 +125,7 @@ pub fn json(prepared: &RollPrepared) -> Value {
         "groups": groups.collect::<Vec<_>>(),
         "steps": lines.collect::<Vec<_>>(),
         "seconds": prepared.seconds,
-        "blocked": blocked(match &prepared.end { Decision::Blocked(stop) => Some(stop), _ => None }),
+        "blocked": blocked(prepared.end.stop()),
         "left_alone": prepared.bastions,
         "state": prepared.location,
     })
@@ -137,18 +138,22 @@ pub(super) fn line_json(line: &Line) -> Value {
 }
 
 pub fn done_json(report: &RollReport) -> Value {
-    let (end, stop) = match &report.end {
+    ended_json(&report.cluster, &report.end, &report.outcome, report.seconds)
+}
+
+pub(super) fn ended_json(cluster: &str, end: &End, outcome: &Outcome, seconds: f64) -> Value {
+    let (end, stop) = match end {
         End::Done => ("done", None),
         End::Stopped => ("stopped", None),
         End::Blocked(stop) => ("blocked", Some(stop)),
     };
     json!({
-        "cluster": report.cluster,
+        "cluster": cluster,
         "end": end,
         "blocked": blocked(stop),
-        "counts": report::counts(&report.outcome),
-        "failed": report.outcome.failed.iter().map(|failed| failed.failure.to_string()).collect::<Vec<_>>(),
-        "seconds": report.seconds,
+        "counts": report::counts(outcome),
+        "failed": outcome.failed.iter().map(|failed| failed.failure.to_string()).collect::<Vec<_>>(),
+        "seconds": seconds,
     })
 }
 

@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::render::rolling::{blocked, line_json, steps};
+use crate::cli::render::rolling::{blocked, ended_json, line_json, steps};
 use crate::cli::text::{Ink, Page, count, ink};
 use crate::clock::in_words;
 use crate::operation::{End, Hop, UpgradePrepared, UpgradeReport};
-use crate::report;
-use crate::rolling::Decision;
 use crate::rolling::upgrade::room;
 
 /// Steps of a hop that are listed before the rest is counted.
@@ -36,7 +34,7 @@ pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
     }
     for (number, hop) in prepared.hops.iter().enumerate() {
         one(&mut page, hop, number + 1, whole);
-        if let Decision::Blocked(stop) = &hop.end {
+        if let Some(stop) = hop.end.stop() {
             page.blank();
             page.flow(0, 2, vec![ink(Ink::Bad, "Blocked: "), format!("{}.", stop.what).into()]);
             return page;
@@ -89,10 +87,6 @@ pub fn done(report: &UpgradeReport, width: usize) -> Page {
 
 pub fn json(prepared: &UpgradePrepared) -> Value {
     let hops = prepared.hops.iter().map(|hop| {
-        let stop = match &hop.end {
-            Decision::Blocked(stop) => Some(stop),
-            _ => None,
-        };
         json!({
             "from": hop.from,
             "to": hop.to,
@@ -101,7 +95,7 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
             "images": hop.images,
             "steps": hop.lines.iter().map(line_json).collect::<Vec<_>>(),
             "seconds": hop.seconds,
-            "blocked": blocked(stop),
+            "blocked": blocked(hop.end.stop()),
         })
     });
     let machines = prepared.view.machines.iter().map(|machine| {
@@ -117,19 +111,7 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
 }
 
 pub fn done_json(report: &UpgradeReport) -> Value {
-    let (end, stop) = match &report.end {
-        End::Done => ("done", None),
-        End::Stopped => ("stopped", None),
-        End::Blocked(stop) => ("blocked", Some(stop)),
-    };
-    json!({
-        "cluster": report.cluster,
-        "end": end,
-        "reached": report.reached,
-        "revision": report.revision,
-        "blocked": blocked(stop),
-        "counts": report::counts(&report.outcome),
-        "failed": report.outcome.failed.iter().map(|failed| failed.failure.to_string()).collect::<Vec<_>>(),
-        "seconds": report.seconds,
-    })
+    let mut all = ended_json(&report.cluster, &report.end, &report.outcome, report.seconds);
+    (all["reached"], all["revision"]) = (json!(report.reached), json!(report.revision));
+    all
 }

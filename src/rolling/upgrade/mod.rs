@@ -13,8 +13,8 @@ pub use skew::skew;
 
 use crate::cluster::KubernetesVersion;
 use crate::rolling::{
-    Cordon, Decision, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time, View, Work, in_work,
-    nodes,
+    Cordon, Decision, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time, View, Work, beside,
+    in_work, node_groups, nodes,
 };
 
 /// What comes next on the way of all machines to this version.
@@ -27,7 +27,8 @@ pub(super) fn next(view: &View, to: KubernetesVersion) -> Decision {
         // What is in work elsewhere has an end of its own.
         Some(stop @ Decision::Blocked(_)) => super::last(view, stop),
         Some(other) => other,
-        None => site.groups(),
+        // Node groups beside each other.
+        None => beside(node_groups(view).map(|(number, group)| site.group(number, group))),
     }
 }
 
@@ -197,29 +198,6 @@ impl<'a> Site<'a> {
             }
             false => Decision::blocked(format!("{} is not Ready: {why}", machine.slot), AGAIN),
         })
-    }
-
-    /// Node groups beside each other.
-    fn groups(&self) -> Decision {
-        let mut waiting: Option<(String, Time)> = None;
-        let mut blocked = None;
-        for (number, group) in self.view.groups.iter().enumerate().filter(|(_, group)| !group.control_plane) {
-            match self.group(number, group) {
-                step @ Decision::Do(_) => return step,
-                Decision::Wait { what, until } => {
-                    if waiting.as_ref().is_none_or(|(_, earlier)| until < *earlier) {
-                        waiting = Some((what, until));
-                    }
-                }
-                stop @ Decision::Blocked(_) => blocked = blocked.or(Some(stop)),
-                Decision::Done => {}
-            }
-        }
-        match (waiting, blocked) {
-            (Some((what, until)), _) => Decision::Wait { what, until },
-            (None, Some(stop)) => stop,
-            (None, None) => Decision::Done,
-        }
     }
 
     fn group(&self, number: usize, group: &Group) -> Decision {
