@@ -4,6 +4,7 @@ use super::aside::DAMAGED;
 use super::cluster::{ClusterStore, Held, JOURNAL, REVISIONS, SECRETS, SPEC, STATE};
 use super::envelope::Document;
 use super::error::StoreError;
+use super::lock::LOCK;
 use super::objects::Version;
 use super::settle::Settled;
 use super::snapshots::ETCD;
@@ -43,9 +44,9 @@ impl ClusterStore {
         }
     }
 
-    /// Whether more than the history of its spec is left of a cluster that has no state.
+    /// Whether more than the history of its spec is left of a cluster that has no state: a delete that died as its last deeds leaves its lock.
     pub async fn has_remains(&self) -> Result<bool, StoreError> {
-        for key in [STATE, SPEC] {
+        for key in [STATE, SPEC, LOCK] {
             if self.settler.read(&self.key(key)).await?.is_some() {
                 return Ok(true);
             }

@@ -80,9 +80,7 @@ impl<'a> Cluster<'a> {
     /// How the cluster looks after a command: what the account holds and what is left to do.
     pub fn look(&self, verb: Verb) -> Result<Look, String> {
         if verb == Verb::Delete {
-            let mut now = self.account.holdings();
-            // Known: a delete that dies once its state is gone leaves its lock, which whoever makes a cluster of that name takes over.
-            now.retain(|line| self.before.contains(line) || !line.contains("/lock.json"));
+            let now = self.account.holdings();
             let left: Vec<&String> = now.iter().filter(|line| !self.before.contains(line)).collect();
             let gone: Vec<&String> = self.before.iter().filter(|line| !now.contains(line)).collect();
             if now != self.before {

@@ -248,6 +248,21 @@ async fn a_dead_runs_lock_outlives_no_clock_that_was_set_back() {
     let _ = ran.says(&["waiting for the lock", "took over the lock of ops@build-7 (pid 42), silent for 1 min"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_died_once_its_state_was_gone_is_ended_by_the_next() {
+    use kubewright::cli::outside::Outside;
+    let world = World::on_disk();
+    world.create(SMALL).await;
+    let _ = world.run(&["delete", "cluster", NAME, "--purge", "--yes"]).await.expect(0);
+    let env = world.env(&"file://state".parse().unwrap(), "delete --yes").await.unwrap();
+    drop(env.store(NAME).unwrap().acquire(&env.owner()).await.unwrap());
+    let _ = world.run(&["delete", "cluster", NAME, "--yes"]).await.expect(4).says(&["--lock-wait"]);
+    let ran = world.run(&["delete", "cluster", NAME, "--yes", "--lock-wait", "5m"]).await.expect(0);
+    let _ = ran.says(&["took over the lock", "nothing of it is left in the account"]);
+    assert!(world.dump().await.is_empty(), "{:?}", world.dump().await.keys());
+    let _ = world.run(&["delete", "cluster", NAME, "--yes"]).await.expect(1).says(&["there is no cluster"]);
+}
+
 /// The disk rots: the state before is offered, and is as good as new after one more update.
 #[tokio::test(start_paused = true)]
 async fn a_damaged_state_names_the_whole_one_before_it() {
