@@ -1,12 +1,13 @@
 //! Carries out one task on a node, and records how far the node is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::apply::call::elapsed;
 use crate::apply::event::{Event, Failure};
 use crate::apply::fleet::{fleet_of, with_gone};
 use crate::apply::wait;
 use crate::apply::work::Shared;
-use crate::bootstrap::{Fleet, NodeEvent};
+use crate::bootstrap::{Fleet, NodeError, NodeEvent};
 use crate::desired::ResourceId;
 use crate::plan::NodeTask;
 use crate::recorded::{Node, NodePhase, State};
@@ -38,12 +39,16 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
     let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
     let _permit = wait::turn(world, &shared.node_permits, slot).await?;
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let last_step = Arc::new(Mutex::new("connect".to_owned()));
     let events = {
-        let (world, slot) = (Arc::clone(world), slot.to_owned());
+        let (world, slot, last_step) = (Arc::clone(world), slot.to_owned(), Arc::clone(&last_step));
         Arc::new(move |event: NodeEvent| {
             if let NodeEvent::HostKeys(keys) = &event {
                 // The receiver lives as long as the task; a failed send has nobody left to tell.
                 let _ = send.send(keys.clone());
+            }
+            if let NodeEvent::StepStarted { step, .. } = &event {
+                step.clone_into(&mut last_step.lock().unwrap_or_else(PoisonError::into_inner));
             }
             (world.events)(Event::Node { slot: slot.clone(), event });
         })
@@ -62,7 +67,23 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         written
     };
     let marks = fleet.machines.get(slot).and_then(|machine| fleet.group_of(machine)).map(|group| group.marks());
-    let (done, pinned) = tokio::join!(world.nodes.run(task, slot, fleet, events), pin);
+    let machine = fleet.machines.get(slot).cloned();
+    let begun = world.clock.now();
+    let work = async { tokio::join!(world.nodes.run(task, slot, fleet, events), pin) };
+    let lost = async {
+        match &machine {
+            Some(machine) if speaks_to(task) => (wait::lost(world, &shared.watch, &machine.instance).await, machine),
+            _ => std::future::pending().await,
+        }
+    };
+    let (done, pinned) = tokio::select! {
+        ended = work => ended,
+        (cause, machine) = lost => {
+            let seconds = u64::try_from(elapsed(begun, world.clock.now()).as_secs()).unwrap_or_default();
+            let step = last_step.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(Failure::Node(Box::new(NodeError::lost(slot, &machine.private_address, step, cause, seconds))));
+        }
+    };
     pinned.map_err(Failure::Record)?;
     done.map_err(|error| Failure::Node(Box::new(error)))?;
     let phase = match task {
@@ -105,6 +126,12 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         }
     };
     world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+}
+
+/// Tasks that work on the machine itself; of others the machine may be dead.
+fn speaks_to(task: NodeTask) -> bool {
+    use NodeTask::{Init, JoinControlPlane, JoinWorker, Label, Prepare, Ready, Upgrade, UpgradeFirst};
+    matches!(task, Prepare | Init | JoinControlPlane | JoinWorker | Label | Ready | Upgrade | UpgradeFirst)
 }
 
 /// The machines as they are known now. `gone` is the instance that the task is about, where another lives in its slot.

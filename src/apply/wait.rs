@@ -15,6 +15,8 @@ use crate::observed::{Instance, NatGateway};
 use crate::plan::Until;
 
 const BETWEEN_READS: Duration = Duration::from_secs(2);
+/// Between two looks at the instances whose machines are worked on; one listing serves all of them.
+const BETWEEN_GLANCES: Duration = Duration::from_secs(30);
 /// Instances boot within minutes; a NAT gateway takes two or three.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -75,6 +77,20 @@ pub async fn until(world: &World, watch: &Watch, action: &str, until: Until, id:
         }
         (world.events)(Event::Waiting { action: action.to_owned(), what });
         world.clock.wait(BETWEEN_READS).await;
+    }
+}
+
+/// Ends only when AWS says that a machine that is worked on has ended or stands still: SSH alone would wait for it to boot.
+pub async fn lost(world: &World, watch: &Watch, instance: &str) -> String {
+    loop {
+        let since = world.clock.now();
+        world.clock.wait(BETWEEN_GLANCES).await;
+        // Whoever works on it meets what keeps the account from answering.
+        let Ok(listing) = watch.instances(world, since).await else { continue };
+        let state = listing.iter().find(|seen| seen.id == instance).map(|seen| seen.state.as_str());
+        if let Some(state @ ("shutting-down" | "terminated" | "stopping" | "stopped")) = state {
+            return format!("{instance} is {state}: AWS or somebody else has ended it meanwhile");
+        }
     }
 }
 

@@ -154,6 +154,25 @@ pub struct NodeError {
     pub seconds: u64,
 }
 
+impl NodeError {
+    /// Of a machine whose instance ended while it was worked on.
+    pub fn lost(slot: &str, address: &str, step: String, cause: String, seconds: u64) -> Self {
+        Self {
+            slot: slot.to_owned(),
+            address: address.to_owned(),
+            step,
+            command: None,
+            exit: None,
+            stderr: vec![],
+            log: vec![],
+            cause,
+            left: "nothing of it; the next update shows what takes its place".into(),
+            retryable: true,
+            seconds,
+        }
+    }
+}
+
 /// Looks up console output, for host keys; implemented over [`crate::cloud::Cloud`].
 #[async_trait]
 pub trait Consoles: Send + Sync {

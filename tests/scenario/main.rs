@@ -10,6 +10,7 @@ mod edits;
 mod etcd;
 mod faults;
 mod life;
+mod lost;
 mod names;
 mod output;
 mod plans;

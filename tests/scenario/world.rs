@@ -127,6 +127,8 @@ pub struct Strict {
     /// So many tasks from now, one never ends: the place to kill a run, before or after the task is done.
     pub hang: Arc<Mutex<Option<(usize, bool)>>>,
     pub hung: Arc<tokio::sync::Notify>,
+    /// Task, slot and instance of the one that never ends.
+    pub victim: Arc<Mutex<Option<(NodeTask, String, String)>>>,
 }
 
 impl Strict {
@@ -162,6 +164,9 @@ impl Nodes for Strict {
             assert!(!fleet.ready_control_planes.is_empty(), "{task:?} {slot} without an API server");
         }
         let hangs = self.hangs();
+        if hangs.is_some() {
+            *self.victim.lock().unwrap() = Some((task, slot.to_owned(), machine.instance.clone()));
+        }
         if hangs == Some(false) {
             self.hung.notify_one();
             std::future::pending::<()>().await;

@@ -97,11 +97,16 @@ fn machines<'a>(site: &Site, state: &'a State) -> Vec<(Slot, String, Option<&'a 
     }
     for (text, node) in &state.nodes {
         let recorded = state.resources.get(&ResourceId::Instance(text.clone()));
-        if recorded.is_none() && has_joined(node.phase) {
+        if recorded.is_none() && left_something(node.phase) {
             all.extend(slot_of(text).map(|slot| (slot, node.instance.clone(), Some(node))));
         }
     }
     all
+}
+
+/// A machine of this phase that is gone has left a Node, or at least a member of etcd.
+fn left_something(phase: NodePhase) -> bool {
+    phase >= NodePhase::Serving
 }
 
 /// A slot of which no instance is left: `<group>-<zone>-<n>`, where both names may hold hyphens.
@@ -141,8 +146,8 @@ fn machine(
         // Its end is ours, or it is not listed yet.
         (None, true, Some(_)) => Stage::Joined,
         (None, false, Some(_)) => Stage::Created,
-        (None, true, None) => Stage::Lost,
-        (None, false, None) => return None,
+        (None, _, None) if node.is_some_and(|node| left_something(node.phase)) => Stage::Lost,
+        (None, _, None) => return None,
     };
     let control_plane = view.groups.get(place).is_some_and(|group| group.control_plane);
     let its_node = seen.nodes.as_ref().map(|nodes| nodes.iter().find(|node| node.name == instance));

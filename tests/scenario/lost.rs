@@ -1,0 +1,52 @@
+//! Machines that AWS, or somebody, ends while they are worked on.
+
+use kubewright::bootstrap::NodeTask;
+use kubewright::plan::{Change, Ref};
+
+use crate::world::*;
+
+/// At any task of a create, before and after its deed, the machine is ended: the run says so instead of waiting for it to boot, the others
+/// go on, and the next run ends in what a calm create makes.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_ended_at_any_task_is_told_and_replaced_by_the_next_run() {
+    let calm = World::of(LARGE).await;
+    let tasks = calm.nodes.inner.asked().len();
+    assert!(tasks >= 14, "{tasks}");
+    let own = |task: NodeTask| task != NodeTask::Drain;
+    for n in 0..tasks {
+        for done in [false, true] {
+            let world = World::new();
+            *world.nodes.hang.lock().unwrap() = Some((n, done));
+            let spec = world.spec(LARGE);
+            let create = ["create", "-f", &spec, "--yes"];
+            let end = async {
+                world.nodes.hung.notified().await;
+                let (task, slot, instance) = world.nodes.victim.lock().unwrap().clone().unwrap();
+                world.cloud.plant(&Change::TerminateInstance { instance: Ref::Known(instance.clone()) }).unwrap();
+                (task, slot, instance)
+            };
+            let (ran, (task, slot, instance)) = tokio::join!(world.run(&create), end);
+            let what = format!("{task:?} of {slot}, done: {done}");
+            assert!(own(task), "{what}");
+            assert_eq!(ran.code, 7, "{what}\n{ran}");
+            let _ = ran.says(&[&format!("node {slot}"), &format!("{instance} is"), "has ended it meanwhile"]);
+            let mut runs = 0;
+            loop {
+                let ran = world.run(&["update", "--yes"]).await;
+                runs += 1;
+                match ran.code {
+                    0 => break,
+                    // Of a control plane that had joined the member of etcd goes first.
+                    5 if slot.starts_with("control-plane") => {
+                        let _ = ran.says(&["its etcd member must be removed", "kubewright rolling-update"]);
+                        let ran = world.run(&["rolling-update", "--yes"]).await;
+                        assert_eq!(ran.code, 0, "{what}\n{ran}");
+                    }
+                    code => assert!(runs < 3, "{what}: {code}\n{ran}"),
+                }
+            }
+            assert_eq!(world.shape(), calm.shape(), "{what}");
+            let _ = world.settled().await;
+        }
+    }
+}
