@@ -1,6 +1,7 @@
 //! Upgrade: every machine comes to the version where it stands, one minor at a time, and whoever stops it anywhere loses nothing.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use kubewright::bootstrap::NodeTask;
 use kubewright::bootstrap::fake::Asked;
@@ -11,31 +12,12 @@ use kubewright::recorded::NodePhase;
 use crate::world::*;
 
 /// Three control planes and four workers; the version has company on its line.
-pub const HA: &str = r#"schema = 1
-name = "demo.k8s.example.com"
-  kubernetes   = '1.34.2'   # agreed with the shop team
-aws = { region = "us-east-1", zones = ["us-east-1a", "us-east-1b"] }
-api = { dns_zone = "k8s.example.com", access = ["203.0.113.0/24"] }
-
-[ssh]
-public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo@example"
-access = ["203.0.113.0/24"]
-
-[[instance_group]]
-name = "control-plane"
-role = "control-plane"
-count = 3
-machine_type = "t3.medium"
-image = "debian-12"
-
-[[instance_group]]
-name = "nodes"
-role = "node"
-count = 4
-machine_type = "t3.large"
-image = "debian-12"
-rolling_update = { max_surge = 0, max_unavailable = 2 }
-"#;
+pub static HA: LazyLock<String> = LazyLock::new(|| {
+    let line = "  kubernetes   = '1.34.2'   # agreed with the shop team";
+    let spec = edit(LARGE, "kubernetes = \"1.34.2\"", line);
+    edit(&spec, "count = 3\nmachine_type = \"t3.large\"", "count = 4\nmachine_type = \"t3.large\"")
+        + "rolling_update = { max_surge = 0, max_unavailable = 2 }\n"
+});
 
 const UPGRADES: [NodeTask; 2] = [NodeTask::Upgrade, NodeTask::UpgradeFirst];
 
@@ -99,7 +81,7 @@ pub async fn assert_upgraded(world: &World, to: &str, what: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_shows_its_hops_goes_them_and_is_at_rest() {
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     let all = world.everything().await;
     let shown = world.run(&["upgrade", "--to", "1.36.3", "--detailed-exitcode"]).await.expect(2);
     let shown = shown.says(&[
@@ -160,7 +142,7 @@ async fn a_machine_whose_upgrade_fails_stops_it_and_is_named() {
         (NodeTask::Upgrade, "nodes-us-east-1a-1"),
         (NodeTask::Evict, "nodes-us-east-1b-1"),
     ] {
-        let world = World::of(HA).await;
+        let world = World::of(&HA).await;
         // Whichever leads goes last; the first of the others is the first.
         let slot = if task == NodeTask::UpgradeFirst { first_of(&world).await } else { slot.to_owned() };
         world.nodes.inner.fail_at(task, &slot, "upgrade", "the static pod of kube-apiserver did not restart");
@@ -181,7 +163,7 @@ async fn first_of(world: &World) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_is_refused_before_anything_is_touched() {
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     let all = world.everything().await;
     let long = |to| vec!["upgrade", "--to", to];
     for (args, code, says) in [
@@ -232,7 +214,7 @@ async fn what_cannot_be_is_refused_before_anything_is_touched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_is_not_well_is_left_alone_unless_it_is_forced() {
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     let sick = world.instance("nodes-us-east-1a-1");
     let items: Vec<serde_json::Value> = world
         .state()

@@ -63,7 +63,7 @@ async fn one_that_was_killed_in_the_first_hop_goes_on_to_a_later_one() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupt_ends_the_step_and_the_next_run_goes_on() {
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     let begun = world.nodes.inner.asked().len();
     let interrupt = async {
         while world.nodes.inner.asked().len() < begun + 4 {
@@ -89,12 +89,12 @@ async fn a_hop_that_was_half_registered_is_registered_by_the_next() {
     let put = async |world: &World, name: &str, bytes: &[u8]| {
         world.memory().put(&format!("{NAME}/{name}"), bytes.to_vec(), kubewright::store::Condition::Always).await.unwrap();
     };
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     put(&world, "revisions/0002.toml", text.as_bytes()).await;
     let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0).says(&["Revision 2 of the spec"]);
     assert_upgraded(&world, "1.35.4", "the revision was there").await;
 
-    let world = World::of(HA).await;
+    let world = World::of(&HA).await;
     *world.nodes.hang.lock().unwrap() = Some((0, false));
     tokio::select! {
         ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]) => panic!("it ended by itself\n{ran}"),
