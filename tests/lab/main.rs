@@ -22,6 +22,7 @@ mod race;
 mod rolling;
 #[cfg(feature = "real")]
 mod rules;
+mod steps;
 mod terminal;
 mod trouble;
 
@@ -45,6 +46,9 @@ const TESTS: &[(&str, Test)] = &[
     ("each_rule_of_the_firewall_is_needed", rules::each_is_needed),
     ("a_private_cluster_is_reached_through_its_bastion_alone", private::private),
     ("machines_that_fail_are_named_and_gone_on_with", trouble::machines),
+    ("connections_that_are_lost_at_every_step_are_made_again", steps::cut),
+    #[cfg(feature = "real")]
+    ("machines_that_lose_their_power_at_every_step_are_gone_on_with", steps::off),
     ("a_run_that_is_ended_anywhere_is_gone_on_with", crash::ended),
     ("the_policy_is_enough_and_every_action_of_it_is_named", permissions::policy),
 ];
