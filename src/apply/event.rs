@@ -27,6 +27,8 @@ pub enum Event {
         aws_id: Option<String>,
         seconds: f64,
     },
+    /// The run was stopped while the action still waited for its machine.
+    ActionUntouched(Action),
     ActionFailed {
         action: Action,
         failure: Failure,

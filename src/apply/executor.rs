@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, Semaphore};
 
 use crate::apply::event::{Event, Failure};
 use crate::apply::graph::Graph;
-use crate::apply::work::{self, Shared};
+use crate::apply::work::{self, Performed, Shared};
 use crate::apply::world::{Addresses, NodeInputs, World};
 use crate::desired::ResourceId;
 use crate::observed::{Instance, Observed};
@@ -68,6 +68,7 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
     let begun = world.clock.now();
     let mut running = FuturesUnordered::new();
     let mut fenced = false;
+    let mut untouched = vec![];
     loop {
         if !world.stop.is_cancelled() && !fenced {
             for action in graph.start() {
@@ -77,7 +78,11 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
         }
         let Some((action, result, seconds)) = running.next().await else { break };
         match result {
-            Ok(aws_id) => {
+            Ok(Performed::Untouched) => {
+                (world.events)(Event::ActionUntouched(action.clone()));
+                untouched.push(Skipped { action, because: None });
+            }
+            Ok(Performed::Done(aws_id)) => {
                 graph.done(&action.id);
                 (world.events)(Event::ActionDone { action: action.clone(), aws_id: aws_id.clone(), seconds });
                 let started = world.clock.now().duration_since(begun).as_secs_f64() - seconds;
@@ -92,15 +97,14 @@ pub async fn run(plan: &Plan, world: Arc<World>, inputs: Option<Arc<NodeInputs>>
     }
     let failed: BTreeSet<&str> = outcome.failed.iter().map(|failed| failed.action.id.as_str()).collect();
     let skipped = graph.not_started(&failed);
-    outcome.stopped = world.stop.is_cancelled() && !skipped.is_empty();
-    outcome.skipped = skipped
-        .into_iter()
-        .map(|(action, because)| Skipped { action: action.clone(), because: because.map(str::to_owned) })
-        .collect();
+    let skipped =
+        skipped.into_iter().map(|(action, because)| Skipped { action: action.clone(), because: because.map(str::to_owned) });
+    outcome.skipped = untouched.into_iter().chain(skipped).collect();
+    outcome.stopped = world.stop.is_cancelled() && !outcome.skipped.is_empty();
     outcome
 }
 
-async fn timed(shared: Arc<Shared>, action: Action) -> (Action, Result<Option<String>, Failure>, f64) {
+async fn timed(shared: Arc<Shared>, action: Action) -> (Action, Result<Performed, Failure>, f64) {
     let begun = shared.world.clock.now();
     let result = work::perform(&shared, &action).await;
     let seconds = shared.world.clock.now().duration_since(begun).as_secs_f64();

@@ -6,13 +6,13 @@ use crate::apply::call::elapsed;
 use crate::apply::event::{Event, Failure};
 use crate::apply::fleet::{fleet_of, with_gone};
 use crate::apply::wait;
-use crate::apply::work::Shared;
+use crate::apply::work::{Performed, Shared};
 use crate::bootstrap::{Fleet, NodeError, NodeEvent};
 use crate::desired::ResourceId;
 use crate::plan::NodeTask;
 use crate::recorded::{Node, NodePhase, State};
 
-pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<(), Failure> {
+pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<Performed, Failure> {
     let world = &shared.world;
     let leaves = match task {
         NodeTask::Drain => true,
@@ -37,9 +37,12 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
     }
     let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
-    let _permit = wait::turn(world, &shared.node_permits, slot).await?;
+    let _permit = tokio::select! {
+        permit = wait::turn(world, &shared.node_permits, slot) => permit?,
+        () = world.stop.cancelled() => return Ok(Performed::Untouched),
+    };
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-    let last_step = Arc::new(Mutex::new("connect".to_owned()));
+    let last_step = Arc::new(Mutex::new(CONNECT.to_owned()));
     let events = {
         let (world, slot, last_step) = (Arc::clone(world), slot.to_owned(), Arc::clone(&last_step));
         Arc::new(move |event: NodeEvent| {
@@ -76,12 +79,20 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
             _ => std::future::pending().await,
         }
     };
+    // What is done on a machine is ended properly; a machine that does not let us in, or says nothing of its keys, may take many minutes.
+    let untouched = async {
+        world.stop.cancelled().await;
+        if step(&last_step) != CONNECT {
+            std::future::pending::<()>().await;
+        }
+    };
     let (done, pinned) = tokio::select! {
         ended = work => ended,
+        () = untouched => return Ok(Performed::Untouched),
         (cause, machine) = lost => {
-            let seconds = u64::try_from(elapsed(begun, world.clock.now()).as_secs()).unwrap_or_default();
-            let step = last_step.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Err(Failure::Node(Box::new(NodeError::lost(slot, &machine.private_address, step, cause, seconds))));
+            let seconds = elapsed(begun, world.clock.now()).as_secs();
+            let error = NodeError::lost(slot, &machine.private_address, step(&last_step), cause, seconds);
+            return Err(Failure::Node(Box::new(error)));
         }
     };
     pinned.map_err(Failure::Record)?;
@@ -94,7 +105,7 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
         NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {
-            return Ok(());
+            return Ok(Performed::Done(None));
         }
     };
     let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
@@ -125,7 +136,15 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
             }
         }
     };
-    world.record.update(Box::new(edit)).await.map_err(Failure::Record)
+    world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
+    Ok(Performed::Done(None))
+}
+
+/// Before the first step of a task.
+const CONNECT: &str = "connect";
+
+fn step(last: &Mutex<String>) -> String {
+    last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Tasks that work on the machine itself; of others the machine may be dead.

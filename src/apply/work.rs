@@ -25,8 +25,15 @@ pub struct Shared {
     pub node_permits: tokio::sync::Semaphore,
 }
 
-/// Returns the AWS id of what the action made, if it made something.
-pub async fn perform(shared: &Arc<Shared>, action: &Action) -> Result<Option<String>, Failure> {
+/// How an action ended that did not fail.
+pub enum Performed {
+    /// With the AWS id of what it made, if it made something.
+    Done(Option<String>),
+    /// The run was stopped while it still waited for its machine.
+    Untouched,
+}
+
+pub async fn perform(shared: &Arc<Shared>, action: &Action) -> Result<Performed, Failure> {
     match &action.work {
         Work::Calls(calls) => {
             let mut made = None;
@@ -35,9 +42,9 @@ pub async fn perform(shared: &Arc<Shared>, action: &Action) -> Result<Option<Str
                     made.get_or_insert(id);
                 }
             }
-            Ok(made)
+            Ok(Performed::Done(made))
         }
-        Work::Node { task, slot, instance } => task::node(shared, *task, slot, instance.clone()).await.map(|()| None),
+        Work::Node { task, slot, instance } => task::node(shared, *task, slot, instance.clone()).await,
     }
 }
 

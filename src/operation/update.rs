@@ -318,7 +318,6 @@ async fn register(
         Some(recorder) => recorder,
         None => {
             let held = opened.store.first(prepared.state.clone()).await?;
-            lock.check().await?;
             Arc::new(Recorder::new(opened.store.clone(), held))
         }
     };
@@ -326,6 +325,10 @@ async fn register(
         (Some(spec), true) => Some(opened.store.add_revision(&spec.bytes).await?),
         _ => None,
     };
+    if opened.held.is_none() {
+        // A first state takes no other one's place, so that nothing but the lock keeps it from a store whose cluster was deleted meanwhile.
+        lock.check().await?;
+    }
     let total = u32::try_from(prepared.plan.actions.len()).unwrap_or(u32::MAX);
     let run = env.begin(total);
     let (model, pinned) = (prepared.cluster.clone(), prepared.plan.images.clone());

@@ -97,6 +97,7 @@ impl Timeline {
                     of_node(bar, event, at);
                 }
             }
+            Event::ActionUntouched(action) => self.end(action, Ended::Unfinished, at),
             Event::Phase(_) | Event::Note(_) => {}
         }
     }

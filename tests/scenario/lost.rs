@@ -5,6 +5,24 @@ use kubewright::plan::{Change, Ref};
 
 use crate::world::*;
 
+/// One that is waited for is left at once when the run is interrupted, one that is worked on is not.
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_ends_the_wait_for_machines_that_let_nobody_in() {
+    let world = World::new();
+    *world.nodes.hang.lock().unwrap() = Some((0, false));
+    let spec = world.spec(LARGE);
+    let interrupt = async {
+        world.nodes.hung.notified().await;
+        world.interrupts.add_permits(1);
+    };
+    let create = ["create", "-f", &spec, "--yes"];
+    let (ran, ()) = tokio::join!(world.run(&create), interrupt);
+    assert_eq!(ran.code, 130, "{ran}");
+    let _ = ran.says(&["Next:", "kubewright update"]).silent_about("error:");
+    let _ = world.run(&["update", "--yes"]).await.expect(0);
+    let _ = world.settled().await;
+}
+
 /// At any task of a create, before and after its deed, the machine is ended: the run says so instead of waiting for it to boot, the others
 /// go on, and the next run ends in what a calm create makes.
 #[tokio::test(start_paused = true)]

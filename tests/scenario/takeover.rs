@@ -239,13 +239,13 @@ async fn sweep(first: &str, second: &str) {
         let woken = tokio::time::timeout(Duration::from_secs(3 * 3600), run).await.unwrap_or_else(|_| panic!("{what}: it hangs"));
         if over {
             let mut after = world.dump().await;
-            // On its way as well: a revision has a number of its own; keys, and a first spec, are stored where there are none.
+            // On its way as well: a revision has a number of its own; keys, a first spec and a first state are stored where there are none.
             let stands = gate.stands.lock().unwrap().clone();
-            let makes = ["/revisions/", "/secrets/", "/spec.toml"].iter().any(|name| stands.contains(name));
+            let makes = ["/revisions/", "/secrets/", "/spec.toml", "/state.json"].iter().any(|name| stands.contains(name));
             if makes && !stored.contains_key(&stands) {
                 after.remove(&stands);
             }
-            assert_eq!(after, stored, "{what}: the old holder wrote to the store\n{woken}");
+            assert_eq!(after, stored, "{what}: the old holder wrote to the store: {stands}\n{woken}");
             let late = changes(&world.cloud.log()[calls..]);
             assert!(
                 late.len() as u64 <= on_their_way,

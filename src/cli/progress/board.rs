@@ -80,6 +80,10 @@ impl Board {
                 ];
                 vec![fact(cells)]
             }
+            Event::ActionUntouched(action) => {
+                self.end(action);
+                vec![]
+            }
             Event::ActionFailed { action, failure } => {
                 self.end(action);
                 let what = match failure {
