@@ -7,6 +7,8 @@ pub mod cni;
 pub mod console;
 #[cfg(test)]
 mod dns_tests;
+#[cfg(test)]
+mod drain_tests;
 pub mod etcd;
 pub mod facts;
 mod failure;
@@ -152,6 +154,16 @@ pub struct NodeError {
     /// Worth trying again by itself (connection trouble).
     pub retryable: bool,
     pub seconds: u64,
+}
+
+/// What a drain ends with that has had its time, and left pods.
+const OVERDUE: i32 = 75;
+
+impl NodeError {
+    /// A drain had all of its time, and pods are left.
+    pub fn is_overdue(&self) -> bool {
+        self.exit == Some(OVERDUE)
+    }
 }
 
 /// Looks up console output, for host keys; implemented over [`crate::cloud::Cloud`].

@@ -243,6 +243,7 @@ impl SshNodes {
                 | NodeTask::Cordon
                 | NodeTask::Uncordon
                 | NodeTask::Evict
+                | NodeTask::DeletePods
                 | NodeTask::MoveLeader
                 | NodeTask::RemoveMember => Ok(None),
                 NodeTask::Snapshot if others => Ok(None),
@@ -288,7 +289,8 @@ impl SshNodes {
 
 /// Tasks after which a machine is still what it was.
 fn comes_back(task: NodeTask) -> bool {
-    matches!(task, NodeTask::Cordon | NodeTask::Uncordon | NodeTask::Evict | NodeTask::Upgrade | NodeTask::UpgradeFirst)
+    use NodeTask::{Cordon, DeletePods, Evict, Uncordon, Upgrade, UpgradeFirst};
+    matches!(task, Cordon | Uncordon | Evict | DeletePods | Upgrade | UpgradeFirst)
 }
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(120);

@@ -53,8 +53,12 @@ pub enum Work {
     },
     Cordon,
     Uncordon,
-    /// Evict its pods.
-    Drain,
+    /// Evict its pods, or delete those that are left when that had its time.
+    Drain {
+        /// Seconds for the pods to go.
+        within: Time,
+        force: bool,
+    },
     /// Take its member, by id, out of etcd.
     RemoveMember(String),
     /// End its instance, then delete its Node.
@@ -79,7 +83,8 @@ impl Work {
             Self::MoveLeader { .. } => "move etcd leader",
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
-            Self::Drain => "drain",
+            Self::Drain { force: false, .. } => "drain",
+            Self::Drain { force: true, .. } => "delete pods",
             Self::RemoveMember(_) => "remove etcd member",
             Self::Terminate => "terminate",
             Self::Upgrade { .. } => "upgrade",
@@ -96,7 +101,7 @@ impl Work {
             Self::Snapshot => "the etcd snapshot before it goes",
             Self::MoveLeader { .. } => "another etcd leader",
             Self::Cordon | Self::Uncordon => "its Node to be marked",
-            Self::Drain => "its pods to go",
+            Self::Drain { .. } => "its pods to go",
             Self::RemoveMember(_) => "its etcd member to go",
             Self::Terminate => "its instance to end",
             Self::Upgrade { .. } => "its upgrade",
@@ -107,7 +112,8 @@ impl Work {
     pub fn limit(&self) -> Time {
         match self {
             Self::Join | Self::Upgrade { .. } => 60 * 60,
-            Self::Create | Self::Drain | Self::Terminate | Self::Clear => 20 * 60,
+            Self::Drain { within, .. } => within + 10 * 60,
+            Self::Create | Self::Terminate | Self::Clear => 20 * 60,
             _ => 10 * 60,
         }
     }
@@ -119,7 +125,7 @@ impl Work {
             Self::Join => 95,
             Self::Upgrade { first: true, .. } => 150,
             Self::Upgrade { .. } => 75,
-            Self::Drain => 40,
+            Self::Drain { within, .. } => 40.min(*within),
             Self::Terminate => 40,
             Self::Clear => 30,
             Self::Publish | Self::Withdraw => 15,
@@ -133,6 +139,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.work {
             Work::MoveLeader { to } => write!(f, "{}: move the etcd leader to {to}", self.slot),
+            Work::Drain { force: true, .. } => write!(f, "{}: delete the pods that budgets keep", self.slot),
             Work::Upgrade { to, first } => {
                 let command = if *first { "apply" } else { "node" };
                 write!(f, "{}: kubeadm upgrade {command}, kubelet and kubectl {to}", self.slot)

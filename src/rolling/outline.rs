@@ -25,7 +25,7 @@ pub fn outline(view: &View) -> (Vec<Line>, Time, Decision) {
                 lines.push(Line { at: view.now - begun, step, quorum });
             }
             Decision::Wait { until, .. } => {
-                let ends = |machine: &Machine| machine.work.as_ref().map(|work| machine.since + work.usual());
+                let ends = |machine: &Machine| machine.work.as_ref().map(|work| machine.since + takes(machine, work));
                 let next = view.machines.iter().filter_map(ends).min().unwrap_or(until).min(until);
                 view.now = next.max(view.now);
                 view.told = view.now;
@@ -66,10 +66,23 @@ fn voter(instance: &str, now: Time) -> Member {
     Member { id: instance.into(), instance: instance.into(), learner: false, healthy: Some(true), since: now, leader: false }
 }
 
+/// A budget keeps its pods for ever.
+fn never(machine: &Machine) -> bool {
+    machine.blockers.iter().any(|blocker| blocker.never)
+}
+
+/// Seconds that a work usually takes; a drain that nothing can end has all of its time.
+fn takes(machine: &Machine, work: &Work) -> Time {
+    match work {
+        Work::Drain { within, force: false } if never(machine) => *within,
+        work => work.usual(),
+    }
+}
+
 /// Ends what has taken its usual time.
 fn finish(view: &mut View) {
     let now = view.now;
-    let done = |machine: &Machine| machine.work.clone().filter(|work| machine.since + work.usual() <= now);
+    let done = |machine: &Machine| machine.work.clone().filter(|work| machine.since + takes(machine, work) <= now);
     let ended: Vec<(usize, Work)> =
         view.machines.iter().enumerate().filter_map(|(place, machine)| Some((place, done(machine)?))).collect();
     let mut gone = vec![];
@@ -101,7 +114,8 @@ fn finish(view: &mut View) {
             }
             Work::Cordon => machine.cordon = Cordon::Ours,
             Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
-            Work::Drain => machine.drained = true,
+            Work::Drain { force: false, .. } if never(machine) => machine.overdue = Some("a budget keeps them".into()),
+            Work::Drain { .. } => (machine.drained, machine.overdue) = (true, None),
             Work::RemoveMember(id) => view.members.iter_mut().for_each(|members| members.retain(|member| member.id != id)),
             Work::Upgrade { to, .. } => {
                 (machine.kubelet, machine.health) = (Some(to), Health::Ready);

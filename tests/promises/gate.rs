@@ -39,7 +39,7 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 16] = [
+const TASKS: [NodeTask; 17] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -51,6 +51,7 @@ const TASKS: [NodeTask; 16] = [
     NodeTask::Cordon,
     NodeTask::Uncordon,
     NodeTask::Evict,
+    NodeTask::DeletePods,
     NodeTask::Snapshot,
     NodeTask::MoveLeader,
     NodeTask::RemoveMember,

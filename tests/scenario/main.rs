@@ -5,6 +5,7 @@ mod by_hand;
 mod cases;
 mod codes;
 mod damage;
+mod drains;
 mod drift;
 mod edits;
 mod etcd;

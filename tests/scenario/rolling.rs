@@ -14,18 +14,18 @@ use crate::world::*;
 pub static HA: LazyLock<String> = LazyLock::new(|| format!("{LARGE}rolling_update = {{ max_surge = 1, max_unavailable = 0 }}\n"));
 
 /// A cluster of which everything is behind.
-async fn behind(text: &str) -> World {
+pub async fn behind(text: &str) -> World {
     let world = World::of(text).await;
     let _ = world.run(&["update", "-f", &world.spec(&text.replace("debian-12", "debian-13")), "--yes"]).await.expect(0);
     world
 }
 
-fn machines(world: &World) -> BTreeMap<String, String> {
+pub fn machines(world: &World) -> BTreeMap<String, String> {
     world.state().nodes.into_iter().map(|(slot, node)| (slot, node.instance)).collect()
 }
 
 /// Everything is new, and everything that a roll does on the way is taken back.
-fn assert_rolled(world: &World, before: &BTreeMap<String, String>, what: &str) {
+pub fn assert_rolled(world: &World, before: &BTreeMap<String, String>, what: &str) {
     let after = machines(world);
     assert_eq!(after.len(), before.len(), "{what}: {after:?}");
     let old: BTreeSet<&String> = before.values().collect();
@@ -168,8 +168,8 @@ async fn a_roll_that_is_killed_can_be_brought_to_rest() {
     }
 }
 
-const BUDGETS: &str = r#"{"items":[{"metadata":{"name":"web","namespace":"shop"},"spec":{"selector":{"matchLabels":{"app":"web"}}},"status":{"disruptionsAllowed":0,"currentHealthy":HEALTHY,"expectedPods":2,"conditions":[{"type":"DisruptionAllowed","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}"#;
-const PODS: &str = r#"{"items":[{"metadata":{"name":"web-7d4b9-x","namespace":"shop","labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-7d4b9"}]},"spec":{"nodeName":"NODE"}}]}"#;
+pub const BUDGETS: &str = r#"{"items":[{"metadata":{"name":"web","namespace":"shop"},"spec":{"selector":{"matchLabels":{"app":"web"}}},"status":{"disruptionsAllowed":0,"currentHealthy":HEALTHY,"expectedPods":2,"conditions":[{"type":"DisruptionAllowed","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}"#;
+pub const PODS: &str = r#"{"items":[{"metadata":{"name":"web-7d4b9-x","namespace":"shop","labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-7d4b9"}]},"spec":{"nodeName":"NODE"}}]}"#;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_a_budget_blocks_names_it_its_pods_and_their_owner() {
