@@ -246,7 +246,6 @@ impl SshNodes {
                 | NodeTask::DeletePods
                 | NodeTask::MoveLeader
                 | NodeTask::RemoveMember => Ok(None),
-                NodeTask::Snapshot if others => Ok(None),
                 _ => self.line(fleet, machine, events).await.map(Some),
             }
         };
@@ -256,8 +255,6 @@ impl SshNodes {
             NodeTask::Prepare | NodeTask::Init => None,
             // A control plane that has joined answers for itself.
             NodeTask::Label | NodeTask::Ready if group.role == Role::ControlPlane => None,
-            // The only one keeps it itself.
-            NodeTask::Snapshot if !others => None,
             // The only one drains itself, and is asked about itself while it is upgraded.
             _ if !others && comes_back(task) && group.role == Role::ControlPlane => {
                 Some((machine, self.line(fleet, machine, events).await?))

@@ -159,9 +159,8 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let command = "kubectl drain --ignore-daemonsets --delete-emptydir-data --disable-eviction";
             list.named("delete-pods", drain_limit(seconds), command, Work::Drain(body("evict", values)?));
         }
-        NodeTask::Snapshot => {
-            list.named("snapshot", 8 * MINUTE, "etcdctl snapshot save", Work::Drain(etcd("snapshot", json!({}))?));
-        }
+        // Its bytes go to whoever asks, piece by piece: `EtcdWork`.
+        NodeTask::Snapshot => return Err("a snapshot is nothing that a machine keeps for itself".into()),
         NodeTask::MoveLeader => {
             let body = etcd("leader", json!({"address": place.machine.private_address}))?;
             list.named("leader", 2 * MINUTE, "etcdctl move-leader", Work::Elsewhere(body));

@@ -28,7 +28,7 @@ pub enum NodeTask {
     Evict,
     /// Delete the pods that an eviction has left, whatever budgets say; the Node object stays.
     DeletePods,
-    /// An etcd snapshot, kept on a control plane that stays.
+    /// An etcd snapshot, kept in the state store.
     Snapshot,
     /// Give the leadership of etcd from this machine to another one.
     MoveLeader,

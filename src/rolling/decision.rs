@@ -111,7 +111,8 @@ impl Work {
     /// Seconds that it may take; whoever carries it out has shorter limits of its own.
     pub fn limit(&self) -> Time {
         match self {
-            Self::Join | Self::Upgrade { .. } => 60 * 60,
+            // As long as a large database may take on its way to the store.
+            Self::Join | Self::Upgrade { .. } | Self::Snapshot => 60 * 60,
             Self::Drain { within, .. } => within + 10 * 60,
             Self::Create | Self::Terminate | Self::Clear => 20 * 60,
             _ => 10 * 60,
@@ -129,7 +130,7 @@ impl Work {
             Self::Terminate => 40,
             Self::Clear => 30,
             Self::Publish | Self::Withdraw => 15,
-            Self::Snapshot => 5,
+            Self::Snapshot => 10,
             Self::MoveLeader { .. } | Self::Cordon | Self::Uncordon | Self::RemoveMember(_) => 2,
         }
     }

@@ -32,9 +32,9 @@ impl fmt::Display for Site {
 
 /// Operations of the store that commands make, by kind of object.
 const STORE: [(&str, &[&str]); 5] = [
-    ("get", &["state", "lock", "spec", "revision", "secret"]),
-    ("put", &["state", "lock", "spec", "revision", "secret", "damaged"]),
-    ("delete", &["state", "lock", "spec", "secret"]),
+    ("get", &["state", "lock", "spec", "revision", "secret", "snapshot"]),
+    ("put", &["state", "lock", "spec", "revision", "secret", "damaged", "snapshot"]),
+    ("delete", &["state", "lock", "spec", "secret", "snapshot"]),
     ("list", &["all"]),
     ("now", &["all"]),
 ];
@@ -80,6 +80,7 @@ impl Site {
             ("revisions/", "revision"),
             ("secrets/", "secret"),
             ("damaged/", "damaged"),
+            ("/etcd/", "snapshot"),
         ];
         let kind = kinds.into_iter().find(|(part, _)| key.contains(part)).map_or("other", |(_, kind)| kind);
         Self::Store(verb, kind)

@@ -15,6 +15,7 @@ mod names;
 mod output;
 mod plans;
 mod rolling;
+mod saved;
 mod status;
 mod store;
 mod takeover;

@@ -81,7 +81,7 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
     assert_eq!((count("RunInstances"), count("TerminateInstances")), (6, 6), "{made:?}");
     assert_eq!(planned.len(), 12, "{planned:?}");
 
-    // Per control plane: saved, led away from if it led, drained, and out of etcd before its instance ended.
+    // Per control plane: led away from if it led, drained, and out of etcd before its instance ended.
     let tasks = world.nodes.inner.asked();
     for slot in before.keys().filter(|slot| slot.starts_with("control-plane")) {
         let of: Vec<NodeTask> =
@@ -89,7 +89,7 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
         let at = |task: NodeTask| {
             of.iter().position(|other| *other == task).unwrap_or_else(|| panic!("{slot}: no {task:?} in {of:?}"))
         };
-        let order = [NodeTask::Snapshot, NodeTask::Cordon, NodeTask::Evict, NodeTask::RemoveMember, NodeTask::Forget].map(at);
+        let order = [NodeTask::Cordon, NodeTask::Evict, NodeTask::RemoveMember, NodeTask::Forget].map(at);
         assert!(order.is_sorted(), "{slot}: {of:?}");
     }
     assert!(tasks.iter().any(|asked| asked.task == NodeTask::MoveLeader));
@@ -106,10 +106,10 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
 async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next() {
     let calm = behind(&HA).await;
     let (stored, cloud, nodes, before) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork(), machines(&calm));
-    let asked = nodes.inner.asked().len();
+    let asked = calm.nodes.calls();
     calm.cloud.reset_log();
     let _ = calm.run(&["rolling-update", "--yes"]).await.expect(0);
-    let (changed, tasks) = (changes(&calm.cloud.log()).len(), calm.nodes.inner.asked().len() - asked);
+    let (changed, tasks) = (changes(&calm.cloud.log()).len(), calm.nodes.calls() - asked);
     assert!(changed >= 18 && tasks > 30, "{changed} {tasks}");
     let places = (0..changed).map(|n| (n, true)).chain((0..tasks).map(|n| (n, false)));
     for (n, of_account) in places {
@@ -148,9 +148,9 @@ async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next
 async fn a_roll_that_is_killed_can_be_brought_to_rest() {
     let calm = behind(&HA).await;
     let (stored, cloud, nodes) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork());
-    let asked = nodes.inner.asked().len();
+    let asked = calm.nodes.calls();
     let _ = calm.run(&["rolling-update", "--yes"]).await.expect(0);
-    let tasks = calm.nodes.inner.asked().len() - asked;
+    let tasks = calm.nodes.calls() - asked;
     for n in (0..tasks).step_by(3) {
         let world = World { cloud: cloud.fork(), ids: calm.ids.clone(), nodes: nodes.fork(), ..World::new() };
         world.restore(&stored).await;

@@ -22,6 +22,7 @@ use crate::cloud::Calls;
 use crate::cluster::{Cluster, KubernetesVersion, Role};
 use crate::desired::{ResourceId, Slot, desired};
 use crate::observed::Observed;
+use crate::operation::etcd::saving_nodes;
 use crate::operation::session::Env;
 use crate::operation::update::{
     UpdateRequest, guarded_nodes, make_plan, open, pki_of, stored_pki, user_data_of, watch_lock, world,
@@ -237,6 +238,7 @@ async fn locked(
         return Err(env.unknown(&opened.cluster.name).await?);
     };
     let recorder = Arc::new(Recorder::new(opened.store.clone(), held));
+    let env = &Env { nodes: saving_nodes(env, &opened.store, &recorder, lock, None), ..env.clone() };
     let (world, recorder) = world(env, &opened, recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);

@@ -16,6 +16,7 @@ use crate::bootstrap::{Bundle, Pki};
 use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, KubernetesVersion, Packages};
 use crate::observed::Observed;
+use crate::operation::etcd::saving_nodes;
 use crate::operation::session::Env;
 use crate::operation::update::{Opened, UpdateRequest, guarded_nodes, open, pki_of, stored_pki, watch_lock, world};
 use crate::operation::{Guarded, OperationError};
@@ -355,7 +356,9 @@ impl Climb<'_> {
 
     async fn hop(&self, cluster: &Cluster, to: KubernetesVersion, observed: Observed) -> Result<(Outcome, End), OperationError> {
         // Nodes of its own for each hop: they keep the bundle that they have read.
-        let (world, _): (Arc<World>, _) = world(self.env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
+        let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
+        let env = &Env { nodes, ..self.env.clone() };
+        let (world, _): (Arc<World>, _) = world(env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
         let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
         let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
         let cloud = Arc::clone(&self.opened.cloud);
