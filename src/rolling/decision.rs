@@ -108,6 +108,11 @@ impl Work {
         }
     }
 
+    /// Machines are connected to for most of its time; the rest waits for AWS.
+    pub fn is_over_ssh(&self) -> bool {
+        !matches!(self, Self::Create | Self::Clear | Self::Publish | Self::Withdraw | Self::Terminate)
+    }
+
     /// Seconds that it may take; whoever carries it out has shorter limits of its own.
     pub fn limit(&self) -> Time {
         match self {

@@ -1,6 +1,7 @@
 //! Node groups: as many new machines as `max_surge` allows, as few missing ones as `max_unavailable` does, zones even throughout.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::desired::Slot;
 use crate::rolling::{
@@ -307,7 +308,7 @@ pub(super) fn free_slot(view: &View, number: usize, group: &Group, zone: Option<
         fewest.map(|(_, zone)| zone.clone())
     });
     let zone = zone.unwrap_or_default();
-    let taken = |n: u32| of_group().any(|machine| machine.slot.zone == zone && machine.slot.n == n);
-    let n = (1..).find(|n| !taken(*n)).unwrap_or(1);
+    let taken: BTreeSet<u32> = of_group().filter(|machine| machine.slot.zone == zone).map(|machine| machine.slot.n).collect();
+    let n = (1..).find(|n| !taken.contains(n)).unwrap_or(1);
     Slot { group: group.name.clone(), zone, n }
 }

@@ -12,14 +12,22 @@ pub struct Line {
     pub quorum: Option<Quorum>,
 }
 
-/// The steps in the order of their starts, how long they take in all, and what stops them if something does.
-pub fn outline(view: &View) -> (Vec<Line>, Time, Decision) {
+/// The steps in the order of their starts, how long they take in all, and what stops them if something does; `at_once` machines
+/// are connected to at the same time, at most.
+pub fn outline(view: &View, at_once: usize) -> (Vec<Line>, Time, Decision) {
     let mut view = view.clone();
     let begun = view.now;
     let mut lines = vec![];
     // Each step of each machine once, and room for waits: a defect must not hang a dry run.
     for _ in 0..view.machines.len() * 64 + 64 {
-        match next_step(&view) {
+        let busy = view.machines.iter().filter(|machine| machine.work.as_ref().is_some_and(Work::is_over_ssh)).count();
+        let decision = match next_step(&view) {
+            Decision::Do(step) if step.work.is_over_ssh() && busy >= at_once.max(1) => {
+                Decision::Wait { what: step.slot.to_string(), until: Time::MAX }
+            }
+            decision => decision,
+        };
+        match decision {
             Decision::Do(step) => {
                 let quorum = begin(&mut view, &step);
                 lines.push(Line { at: view.now - begun, step, quorum });

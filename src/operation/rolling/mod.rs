@@ -190,7 +190,7 @@ pub async fn prepare_roll(env: &Env, request: &RollRequest) -> Result<RollPrepar
     let mut memory = Memory::default();
     let seen = eyes.look(&site, &state, &mut memory).await?;
     let view = view::view(&site, &state, &seen, &mut memory, view::now(env));
-    let (lines, seconds, end) = outline(&view);
+    let (lines, seconds, end) = outline(&view, env.node_limit);
     let ill = view.machines.iter().filter(|machine| machine.ill_before && !machine.is_behind());
     Ok(RollPrepared {
         cluster: opened.cluster.name.clone(),

@@ -61,7 +61,7 @@ pub(super) async fn roll(
         site.observed.records.clone_from(&seen.records);
         site.observed.instances.clone_from(&seen.instances);
         let mut view = view::view(site, &state, &seen, &mut memory, view::now(eyes.env));
-        let decision = begin(site, &world, &inputs, &mut view, &mut memory, &works);
+        let decision = begin(site, &world, &inputs, &mut view, &mut memory);
         let (begun, decision) = decision;
         for work in begun {
             works.push(work);
@@ -108,13 +108,14 @@ fn begin(
     inputs: &Arc<NodeInputs>,
     view: &mut View,
     memory: &mut Memory,
-    works: &FuturesUnordered<BoxFuture<'static, Ended>>,
 ) -> (Vec<BoxFuture<'static, Ended>>, Decision) {
     let mut begun: Vec<BoxFuture<'static, Ended>> = vec![];
     loop {
         let decision = next_step(view);
         let Decision::Do(step) = decision else { return (begun, decision) };
-        if world.stop.is_cancelled() || works.len() + begun.len() >= world.node_limit.max(1) {
+        // Waiting for AWS takes nobody's turn.
+        let busy = memory.works.values().filter(|(_, work, _)| work.is_over_ssh()).count();
+        if world.stop.is_cancelled() || (step.work.is_over_ssh() && busy >= world.node_limit.max(1)) {
             let what = "its turn: no more machines are worked on at once".to_owned();
             return (begun, Decision::Wait { what, until: view.now + LOOK });
         }

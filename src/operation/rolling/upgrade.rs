@@ -104,7 +104,7 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
     let mut hops = vec![];
     for (number, &to) in way.hops.iter().enumerate() {
         view.to = Some(to);
-        let (lines, seconds, end) = outline(&view);
+        let (lines, seconds, end) = outline(&view, env.node_limit);
         let blocked = blocks(&opened.cluster, to).first().map(|what| stop(what, &opened.cluster.name));
         let begun = number == 0 && to == opened.cluster.kubernetes;
         let end = blocked.map_or(end, Decision::Blocked);
