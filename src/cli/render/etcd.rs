@@ -275,7 +275,7 @@ fn since(snapshot: &Snapshot, now: Timestamp) -> u64 {
 }
 
 /// `41 s`, `5 min`, `3 h 10 min`, `12 days`.
-fn age(seconds: u64) -> String {
+pub fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

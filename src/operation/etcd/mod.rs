@@ -137,7 +137,7 @@ pub async fn etcd_snapshots(env: &Env, name: Option<&str>) -> Result<SnapshotLis
     Ok(SnapshotList { cluster: name, uid: held.state.uid, snapshots, location: format!("{}/etcd", store.location()), restore })
 }
 
-fn newest(listed: Vec<Listed>, uid: &str) -> Option<Snapshot> {
+pub(in crate::operation) fn newest(listed: Vec<Listed>, uid: &str) -> Option<Snapshot> {
     listed.into_iter().filter_map(|listed| listed.snapshot.ok()).rfind(|snapshot| snapshot.uid == uid)
 }
 
