@@ -25,7 +25,7 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         }
         _ => false,
     };
-    if leaves || matches!(task, NodeTask::Cordon | NodeTask::Evict) {
+    if leaves || matches!(task, NodeTask::Cordon | NodeTask::Evict | NodeTask::DeletePods) {
         // First of all: a cordon that nobody has written down would be taken for somebody else's, and a machine whose Node is gone for
         // one that has joined.
         let slot = slot.to_owned();
@@ -101,7 +101,7 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         NodeTask::Prepare => Some(NodePhase::Prepared),
         NodeTask::Init | NodeTask::JoinControlPlane => Some(NodePhase::Serving),
         NodeTask::JoinWorker | NodeTask::Ready | NodeTask::Label | NodeTask::Uncordon => Some(NodePhase::Joined),
-        NodeTask::Evict => Some(NodePhase::Drained),
+        NodeTask::Evict | NodeTask::DeletePods => Some(NodePhase::Drained),
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
         NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {

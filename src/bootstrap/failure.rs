@@ -32,7 +32,9 @@ impl Failure {
             NodeTask::Label => "the node works on, with the labels and taints that it had",
             NodeTask::Forget => "the Node object of a machine that is gone is still there",
             NodeTask::Cordon | NodeTask::Uncordon => "the Node is as it was",
-            NodeTask::Evict => "the node is cordoned, some of its pods are still there; --abort uncordons it",
+            NodeTask::Evict | NodeTask::DeletePods => {
+                "the node is cordoned, some of its pods are still there; --abort uncordons it"
+            }
             NodeTask::Snapshot | NodeTask::MoveLeader | NodeTask::RemoveMember => "etcd and its members are as they were",
             NodeTask::Upgrade | NodeTask::UpgradeFirst => "the node is cordoned; the same command goes on with it",
             NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",

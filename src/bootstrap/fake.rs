@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::fake_etcd::FakeEtcd;
 use super::inspect::Query;
-use super::{EtcdWork, Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes};
+use super::{EtcdWork, Events, Fleet, NodeError, NodeEvent, NodeTask, Nodes, OVERDUE};
 use crate::clock::Clock;
 use crate::cluster::{KubernetesVersion, Role};
 
@@ -72,6 +72,11 @@ impl FakeNodes {
     /// The next run of this task on this slot fails with this error; several add up, one run each.
     pub fn fail(&self, task: NodeTask, slot: &str, error: NodeError) {
         self.lock().faults.entry((task, slot.to_string())).or_default().push(error);
+    }
+
+    /// The next drain of this slot finds pods left when its time is over.
+    pub fn keep_pods(&self, slot: &str, cause: &str) {
+        self.fail(NodeTask::Evict, slot, NodeError { exit: Some(OVERDUE), ..made_up(slot, "evict", cause) });
     }
 
     /// As [`FakeNodes::fail`], with an error made up.
@@ -220,7 +225,7 @@ impl Nodes for FakeNodes {
             of.filter_map(|asked| asked.kubernetes).next_back().map(|version| format!("v{version}")).unwrap_or_default()
         };
         let gone = [NodeTask::Drain, NodeTask::Forget];
-        let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict];
+        let marks = [NodeTask::Cordon, NodeTask::Uncordon, NodeTask::Evict, NodeTask::DeletePods];
         let nodes: Vec<_> = joined
             .filter(|asked| !gone.iter().any(|task| last(&asked.instance, &[*task]).is_some()))
             .map(|asked| {

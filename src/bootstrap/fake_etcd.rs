@@ -29,7 +29,9 @@ impl FakeEtcd {
     }
 
     pub fn data(&self, slot: &str) -> &[u8] {
-        self.own.get(slot).unwrap_or(&self.common)
+        let data = self.own.get(slot).unwrap_or(&self.common);
+        // A real one is never empty.
+        if data.is_empty() { b"a new etcd" } else { data }
     }
 
     /// `planes`: slot and instance of every control plane of the fleet.

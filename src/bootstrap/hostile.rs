@@ -142,7 +142,7 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
     for task in
         [NodeTask::Prepare, NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Drain, NodeTask::Forget]
             .into_iter()
-            .chain([NodeTask::Cordon, NodeTask::Evict, NodeTask::Snapshot, NodeTask::MoveLeader, NodeTask::RemoveMember])
+            .chain([NodeTask::DeletePods, NodeTask::Cordon, NodeTask::Evict, NodeTask::MoveLeader, NodeTask::RemoveMember])
             .chain([NodeTask::Upgrade, NodeTask::UpgradeFirst])
     {
         for step in steps::steps(task, place, pki, None)? {

@@ -7,6 +7,8 @@ pub mod cni;
 pub mod console;
 #[cfg(test)]
 mod dns_tests;
+#[cfg(test)]
+mod drain_tests;
 pub mod etcd;
 pub mod facts;
 mod failure;
@@ -154,6 +156,9 @@ pub struct NodeError {
     pub seconds: u64,
 }
 
+/// What a drain ends with that has had its time, and left pods.
+const OVERDUE: i32 = 75;
+
 impl NodeError {
     /// Of a machine whose instance ended while it was worked on.
     pub fn lost(slot: &str, address: &str, step: String, cause: String, seconds: u64) -> Self {
@@ -170,6 +175,11 @@ impl NodeError {
             retryable: true,
             seconds,
         }
+    }
+
+    /// A drain had all of its time, and pods are left.
+    pub fn is_overdue(&self) -> bool {
+        self.exit == Some(OVERDUE)
     }
 }
 

@@ -243,9 +243,9 @@ impl SshNodes {
                 | NodeTask::Cordon
                 | NodeTask::Uncordon
                 | NodeTask::Evict
+                | NodeTask::DeletePods
                 | NodeTask::MoveLeader
                 | NodeTask::RemoveMember => Ok(None),
-                NodeTask::Snapshot if others => Ok(None),
                 _ => self.line(fleet, machine, events).await.map(Some),
             }
         };
@@ -255,8 +255,6 @@ impl SshNodes {
             NodeTask::Prepare | NodeTask::Init => None,
             // A control plane that has joined answers for itself.
             NodeTask::Label | NodeTask::Ready if group.role == Role::ControlPlane => None,
-            // The only one keeps it itself.
-            NodeTask::Snapshot if !others => None,
             // The only one drains itself, and is asked about itself while it is upgraded.
             _ if !others && comes_back(task) && group.role == Role::ControlPlane => {
                 Some((machine, self.line(fleet, machine, events).await?))
@@ -288,7 +286,8 @@ impl SshNodes {
 
 /// Tasks after which a machine is still what it was.
 fn comes_back(task: NodeTask) -> bool {
-    matches!(task, NodeTask::Cordon | NodeTask::Uncordon | NodeTask::Evict | NodeTask::Upgrade | NodeTask::UpgradeFirst)
+    use NodeTask::{Cordon, DeletePods, Evict, Uncordon, Upgrade, UpgradeFirst};
+    matches!(task, Cordon | Uncordon | Evict | DeletePods | Upgrade | UpgradeFirst)
 }
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(120);

@@ -185,6 +185,13 @@ fn dated(now: jiff::Timestamp, life: Duration) -> Result<CertificateParams, Stri
     Ok(params)
 }
 
+/// The last moment at which a certificate is valid.
+pub fn expiry(cert: &str) -> Result<jiff::Timestamp, String> {
+    let (_, pem) = parse_x509_pem(cert.as_bytes()).map_err(|error| error.to_string())?;
+    let cert = pem.parse_x509().map_err(|error| error.to_string())?;
+    jiff::Timestamp::from_second(cert.validity().not_after.timestamp()).map_err(|error| error.to_string())
+}
+
 /// SubjectPublicKeyInfo (DER) of a certificate.
 fn public_key(cert: &str) -> Result<Vec<u8>, String> {
     let (_, pem) = parse_x509_pem(cert.as_bytes()).map_err(|error| error.to_string())?;

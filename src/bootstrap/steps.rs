@@ -10,7 +10,7 @@ use super::packages::{PROGRAMS, apt_packages, bundled, pull};
 use super::template::render;
 use super::upgrade::upgrade;
 use super::{Machine, NodeTask, Pki, cni, pki};
-use crate::cluster::{Cluster, Cni, KubernetesVersion, Packages, Role, policy};
+use crate::cluster::{Cluster, Cni, DrainEnd, KubernetesVersion, Packages, Role, policy};
 use crate::digest::sha256;
 use crate::secret::Secret;
 
@@ -54,8 +54,8 @@ impl std::fmt::Debug for Work {
 }
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
-/// How long `kubectl drain` may take.
-const DRAIN_SECONDS: u32 = 600;
+/// Seconds that pods which are deleted have at least, to end as they like to.
+const FORCED: u32 = 300;
 
 /// The steps of a task on a machine. `bundle` is there if the cluster's packages come from one.
 pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<&Bundle>) -> Result<Vec<Step>, String> {
@@ -149,14 +149,18 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             list.add(name, MINUTE, Work::Elsewhere(body("cordon", json!({"node": place.machine.instance, "verb": verb}))?));
         }
         NodeTask::Evict => {
-            let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
-            let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
-            let command = "kubectl drain --ignore-daemonsets --delete-emptydir-data";
-            list.named("evict", limit, command, Work::Drain(body("evict", values)?));
+            let seconds = place.group.rolling_update.drain_timeout;
+            let values = json!({"node": place.machine.instance, "timeout": seconds, "force": "false"});
+            list.named("evict", drain_limit(seconds), DRAIN, Work::Drain(body("evict", values)?));
         }
-        NodeTask::Snapshot => {
-            list.named("snapshot", 8 * MINUTE, "etcdctl snapshot save", Work::Drain(etcd("snapshot", json!({}))?));
+        NodeTask::DeletePods => {
+            let seconds = place.group.rolling_update.drain_timeout.max(FORCED);
+            let values = json!({"node": place.machine.instance, "timeout": seconds, "force": "true"});
+            let command = "kubectl drain --ignore-daemonsets --delete-emptydir-data --disable-eviction";
+            list.named("delete-pods", drain_limit(seconds), command, Work::Drain(body("evict", values)?));
         }
+        // Its bytes go to whoever asks, piece by piece: `EtcdWork`.
+        NodeTask::Snapshot => return Err("a snapshot is nothing that a machine keeps for itself".into()),
         NodeTask::MoveLeader => {
             let body = etcd("leader", json!({"address": place.machine.private_address}))?;
             list.named("leader", 2 * MINUTE, "etcdctl move-leader", Work::Elsewhere(body));
@@ -168,17 +172,24 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
         NodeTask::Upgrade => upgrade(&mut list, place, bundle, false)?,
         NodeTask::UpgradeFirst => upgrade(&mut list, place, bundle, true)?,
         NodeTask::Drain => {
-            let values = json!({"node": place.machine.instance, "timeout": format!("{DRAIN_SECONDS}s")});
-            let limit = Duration::from_secs(u64::from(DRAIN_SECONDS)) + 2 * MINUTE;
-            list.named(
-                "drain",
-                limit,
-                "kubectl drain --ignore-daemonsets --delete-emptydir-data",
-                Work::Drain(body("drain", values)?),
-            );
+            let rolling = &place.group.rolling_update;
+            let (seconds, force) = (rolling.drain_timeout, rolling.on_drain_timeout == DrainEnd::Force);
+            let forced = seconds.max(FORCED);
+            let values = json!({
+                "node": place.machine.instance, "timeout": seconds, "forced": forced, "force": if force { "true" } else { "false" },
+            });
+            let limit = drain_limit(if force { seconds.saturating_add(forced) } else { seconds });
+            list.named("drain", limit, DRAIN, Work::Drain(body("drain", values)?));
         }
     }
     Ok(list.0)
+}
+
+const DRAIN: &str = "kubectl drain --ignore-daemonsets --delete-emptydir-data";
+
+/// Time for a drain to end by itself, after the time that its pods have.
+fn drain_limit(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds)) + 2 * MINUTE
 }
 
 pub(super) struct List(pub Vec<Step>);

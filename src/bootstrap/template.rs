@@ -48,7 +48,6 @@ embedded!(
     "steps/evict.sh.j2",
     "steps/leader.sh.j2",
     "steps/member.sh.j2",
-    "steps/snapshot.sh.j2",
     "steps/strays.sh.j2",
     "steps/taken.sh.j2",
     "steps/pods.sh.j2",

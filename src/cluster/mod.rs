@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 pub mod components;
 pub mod policy;
+pub mod rolling;
 pub mod version;
 pub use components::{Component, Components, Fields, HostPath, NodeSettings, Patch, PatchKind, PatchTarget};
 pub use policy::{KubeadmApi, Policy, policy};
+pub use rolling::{Amount, DrainEnd, RollingUpdate};
 pub use version::KubernetesVersion;
 
 /// One cluster, as the spec describes it.
@@ -179,29 +181,6 @@ impl Marks {
         let taints = self.taints.iter().filter(|taint| !kept(taint)).map(|taint| (taint.key.as_str(), taint.effect)).collect();
         (labels, taints)
     }
-}
-
-/// How machines of a group are replaced; never both amounts 0. Control planes go one at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RollingUpdate {
-    /// How many new machines may be there before old ones go.
-    pub max_surge: Amount,
-    /// How many machines may be missing meanwhile.
-    pub max_unavailable: Amount,
-}
-
-impl Default for RollingUpdate {
-    fn default() -> Self {
-        Self { max_surge: Amount::Count(1), max_unavailable: Amount::Count(0) }
-    }
-}
-
-/// A number of machines, or a share of a group's count in percent, 0 to 100.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Amount {
-    Count(u32),
-    Percent(u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
+use crate::bootstrap::pki::expiry;
 use crate::cluster::Role;
+use crate::operation::etcd::newest;
+use crate::operation::keys::stored_pki;
 use crate::operation::session::Env;
 use crate::operation::{OperationError, Prepared, UpdateRequest, prepare_update};
 use crate::recorded::{NodePhase, Run, State};
-use crate::store::LockStatus;
+use crate::store::{ClusterStore, LockStatus, Snapshot};
 
 /// One cluster. Nothing was written to find it out.
 #[derive(Debug, Serialize)]
@@ -33,8 +37,30 @@ pub struct Status {
     /// Resources and joined nodes that are recorded.
     #[serde(skip)]
     pub recorded: (usize, usize),
+    /// The newest usable snapshot of etcd in the store; an error says why nobody knows.
+    #[serde(serialize_with = "or_error")]
+    pub snapshot: Result<Option<Newest>, String>,
+    /// When the cluster's certificate authorities expire, by their names; empty where there are none yet.
+    #[serde(serialize_with = "or_error")]
+    pub authorities: Result<BTreeMap<String, Timestamp>, String>,
     /// `None`: the account could not be read.
     pub pending: Option<Pending>,
+}
+
+/// A snapshot in short.
+#[derive(Debug, Serialize)]
+pub struct Newest {
+    pub id: String,
+    pub taken: Timestamp,
+    /// What it was taken before; `None`: somebody asked for it.
+    pub why: Option<String>,
+}
+
+fn or_error<T: Serialize, S: Serializer>(known: &Result<T, String>, to: S) -> Result<S::Ok, S::Error> {
+    match known {
+        Ok(known) => known.serialize(to),
+        Err(error) => BTreeMap::from([("error", error)]).serialize(to),
+    }
 }
 
 /// Who holds the lock.
@@ -91,7 +117,22 @@ pub async fn status(env: &Env, name: Option<&str>) -> Result<(Status, Option<Ope
         Ok(prepared) => (Some(pending(&prepared)), None),
         Err(error) => (None, Some(error)),
     };
-    Ok((of_state(&held.state, store.location(), lock, pending), failure))
+    let mut status = of_state(&held.state, store.location(), lock, pending);
+    // Not everybody may read them.
+    let (snapshots, authorities) = futures::join!(store.snapshots(), authorities(&store));
+    let short = |snapshot: Snapshot| Newest { id: snapshot.id, taken: snapshot.taken, why: snapshot.why };
+    status.snapshot =
+        snapshots.map(|listed| newest(listed, &held.state.uid).map(short)).map_err(|error| error.to_string().replace('\n', "; "));
+    status.authorities = authorities;
+    Ok((status, failure))
+}
+
+async fn authorities(store: &ClusterStore) -> Result<BTreeMap<String, Timestamp>, String> {
+    let Some(pki) = stored_pki(store).await.map_err(|error| error.to_string().replace('\n', "; "))? else {
+        return Ok(BTreeMap::new());
+    };
+    let all = [("ca", &pki.ca_cert), ("etcd-ca", &pki.etcd_ca_cert), ("front-proxy-ca", &pki.front_proxy_ca_cert)];
+    all.into_iter().map(|(name, cert)| Ok((name.to_owned(), expiry(cert)?))).collect()
 }
 
 fn of_state(state: &State, location: String, lock: Option<LockStatus>, pending: Option<Pending>) -> Status {
@@ -123,6 +164,8 @@ fn of_state(state: &State, location: String, lock: Option<LockStatus>, pending: 
             .collect(),
         machines: machines(state),
         recorded: (state.resources.len(), state.nodes.values().filter(|node| node.phase == NodePhase::Joined).count()),
+        snapshot: Ok(None),
+        authorities: Ok(BTreeMap::new()),
         pending,
     }
 }

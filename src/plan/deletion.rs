@@ -207,6 +207,7 @@ pub fn surplus(planner: &mut Planner<'_>) {
             Some(_) => "what is on its disk is lost".into(),
             None => "its pods move to other nodes".into(),
         });
+        first.details.extend(nodes::forced_drain(planner, slot).filter(|_| stopped.is_none()));
         if let Some(instance) = stopped {
             first.work = Work::Node { task, slot: slot.clone(), instance: Some(instance.id.clone()) };
             if planner.was_finished(&resource) {

@@ -1,6 +1,6 @@
 //! Node tasks: which machine is prepared, initialised, joined, and in which order.
 
-use crate::cluster::{Marks, Role, TaintEffect};
+use crate::cluster::{DrainEnd, InstanceGroup, Marks, Role, TaintEffect};
 use crate::desired::{Machine, ResourceId};
 use crate::plan::action::{Action, Verb, Work};
 use crate::plan::planner::{Planner, await_id, create_id};
@@ -168,4 +168,13 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
             planner.add(forget);
         }
     }
+}
+
+/// What the drain of this machine ends with, where its group does not stop at budgets.
+pub(super) fn forced_drain(planner: &Planner<'_>, slot: &str) -> Option<String> {
+    let groups = [Some(planner.input.cluster), planner.input.previous].into_iter().flatten().flat_map(|cluster| &cluster.groups);
+    let its = |group: &&InstanceGroup| slot.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('-'));
+    let rolling = groups.filter(its).max_by_key(|group| group.name.len())?.rolling_update;
+    let forces = rolling.on_drain_timeout == DrainEnd::Force;
+    forces.then(|| format!("pods that budgets keep for {} s are deleted (on_drain_timeout = \"force\")", rolling.drain_timeout))
 }

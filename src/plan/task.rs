@@ -26,7 +26,9 @@ pub enum NodeTask {
     Uncordon,
     /// Cordon, and evict the pods; the Node object stays.
     Evict,
-    /// An etcd snapshot, kept on a control plane that stays.
+    /// Delete the pods that an eviction has left, whatever budgets say; the Node object stays.
+    DeletePods,
+    /// An etcd snapshot, kept in the state store.
     Snapshot,
     /// Give the leadership of etcd from this machine to another one.
     MoveLeader,
@@ -52,6 +54,7 @@ impl NodeTask {
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
             Self::Evict => "evict",
+            Self::DeletePods => "delete-pods",
             Self::Snapshot => "snapshot",
             Self::MoveLeader => "move-leader",
             Self::RemoveMember => "remove-member",

@@ -21,23 +21,15 @@ pub(super) fn next(view: &View) -> Decision {
     if !site.selected().any(|group| site.is_restless(group)) {
         return Decision::Done;
     }
-    if let Some(machine) = site.planes.iter().find(|machine| machine.failed.is_some()) {
-        return failed(machine);
+    if let Some(machine) = site.planes.iter().find(|machine| view.is_stuck(machine)) {
+        return failed(view, machine);
     }
     let Some(members) = &view.members else { return site.silent() };
     site.tidy(members).or_else(|| site.join(members)).or_else(|| site.restore(members)).unwrap_or_else(|| site.replace(members))
 }
 
-pub(super) fn failed(machine: &Machine) -> Decision {
-    let (work, why) = match &machine.failed {
-        Some((work, why)) => (work.as_str(), why.as_str()),
-        None => ("work", "it is not known why"),
-    };
-    let kept = machine.blockers.iter().map(|blocker| format!("; {blocker}")).collect::<String>();
-    Decision::blocked(
-        format!("{}: {work} failed: {why}{kept}", machine.slot),
-        "mend that, then run the same command again; or --abort",
-    )
+pub(super) fn failed(view: &View, machine: &Machine) -> Decision {
+    super::stuck(view, machine, "mend that, then run the same command again; or --abort")
 }
 
 struct Site<'a> {
@@ -139,7 +131,7 @@ impl<'a> Site<'a> {
                 Decision::Wait { what: format!("{} to be Ready, or dead", machine.slot), until }
             }
             Machine { cordon: Cordon::No, .. } if machine.is_ready() => self.step(machine, Work::Cordon),
-            _ if machine.is_ready() => nodes::drain(machine),
+            _ if machine.is_ready() => nodes::drain(self.view, machine),
             _ => Decision::blocked(
                 format!("control plane {} has no member in etcd, and cannot be asked", machine.slot),
                 format!("terminate {}, then run the same command again", machine.instance),
@@ -236,7 +228,7 @@ impl<'a> Site<'a> {
             // Of several that have begun, the one that got furthest.
             (
                 !machine.drained,
-                self.view.abort && machine.is_kept(),
+                self.view.abort && self.view.is_kept(machine),
                 !begun,
                 !machine.is_behind(),
                 !machine.is_dead(self.view.now),
@@ -289,7 +281,7 @@ impl<'a> Site<'a> {
         match target.address {
             Address::Published => return self.step(target, Work::Withdraw),
             _ if target.cordon == Cordon::No && alive => return self.step(target, Work::Cordon),
-            _ if !target.drained && alive => return nodes::drain(target),
+            _ if !target.drained && alive => return nodes::drain(self.view, target),
             Address::Withdrawn(at) if self.view.now < at + FORGETTING && alive => {
                 let what = format!("clients to forget the address of {}", target.slot);
                 return Decision::Wait { what, until: at + FORGETTING };

@@ -53,8 +53,12 @@ pub enum Work {
     },
     Cordon,
     Uncordon,
-    /// Evict its pods.
-    Drain,
+    /// Evict its pods, or delete those that are left when that had its time.
+    Drain {
+        /// Seconds for the pods to go.
+        within: Time,
+        force: bool,
+    },
     /// Take its member, by id, out of etcd.
     RemoveMember(String),
     /// End its instance, then delete its Node.
@@ -79,7 +83,8 @@ impl Work {
             Self::MoveLeader { .. } => "move etcd leader",
             Self::Cordon => "cordon",
             Self::Uncordon => "uncordon",
-            Self::Drain => "drain",
+            Self::Drain { force: false, .. } => "drain",
+            Self::Drain { force: true, .. } => "delete pods",
             Self::RemoveMember(_) => "remove etcd member",
             Self::Terminate => "terminate",
             Self::Upgrade { .. } => "upgrade",
@@ -96,18 +101,25 @@ impl Work {
             Self::Snapshot => "the etcd snapshot before it goes",
             Self::MoveLeader { .. } => "another etcd leader",
             Self::Cordon | Self::Uncordon => "its Node to be marked",
-            Self::Drain => "its pods to go",
+            Self::Drain { .. } => "its pods to go",
             Self::RemoveMember(_) => "its etcd member to go",
             Self::Terminate => "its instance to end",
             Self::Upgrade { .. } => "its upgrade",
         }
     }
 
+    /// Machines are connected to for most of its time; the rest waits for AWS.
+    pub fn is_over_ssh(&self) -> bool {
+        !matches!(self, Self::Create | Self::Clear | Self::Publish | Self::Withdraw | Self::Terminate)
+    }
+
     /// Seconds that it may take; whoever carries it out has shorter limits of its own.
     pub fn limit(&self) -> Time {
         match self {
-            Self::Join | Self::Upgrade { .. } => 60 * 60,
-            Self::Create | Self::Drain | Self::Terminate | Self::Clear => 20 * 60,
+            // As long as a large database may take on its way to the store.
+            Self::Join | Self::Upgrade { .. } | Self::Snapshot => 60 * 60,
+            Self::Drain { within, .. } => within + 10 * 60,
+            Self::Create | Self::Terminate | Self::Clear => 20 * 60,
             _ => 10 * 60,
         }
     }
@@ -119,11 +131,11 @@ impl Work {
             Self::Join => 95,
             Self::Upgrade { first: true, .. } => 150,
             Self::Upgrade { .. } => 75,
-            Self::Drain => 40,
+            Self::Drain { within, .. } => 40.min(*within),
             Self::Terminate => 40,
             Self::Clear => 30,
             Self::Publish | Self::Withdraw => 15,
-            Self::Snapshot => 5,
+            Self::Snapshot => 10,
             Self::MoveLeader { .. } | Self::Cordon | Self::Uncordon | Self::RemoveMember(_) => 2,
         }
     }
@@ -133,6 +145,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.work {
             Work::MoveLeader { to } => write!(f, "{}: move the etcd leader to {to}", self.slot),
+            Work::Drain { force: true, .. } => write!(f, "{}: delete the pods that budgets keep", self.slot),
             Work::Upgrade { to, first } => {
                 let command = if *first { "apply" } else { "node" };
                 write!(f, "{}: kubeadm upgrade {command}, kubelet and kubectl {to}", self.slot)

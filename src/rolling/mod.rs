@@ -30,6 +30,8 @@ pub const PATIENCE: Time = 300;
 pub const READY: Time = 600;
 /// Seconds that clients may remember a withdrawn address: the records' TTL.
 pub const FORGETTING: Time = crate::desired::dns::TTL as Time;
+/// Seconds that pods which are deleted have at least, to end as they like to.
+pub const FORCED: Time = 300;
 /// Seconds until the next look where nothing of our own is in work.
 pub const LOOK: Time = 5;
 
@@ -72,6 +74,24 @@ fn beside(decisions: impl Iterator<Item = Decision>) -> Decision {
         (Some((what, until)), _) => Decision::Wait { what, until },
         (None, Some(stop)) => stop,
         (None, None) => Decision::Done,
+    }
+}
+
+/// What failed with a machine, with the budgets that keep its pods.
+fn stuck(view: &View, machine: &Machine, next: &str) -> Decision {
+    let kept = machine.blockers.iter().map(|blocker| format!("; {blocker}")).collect::<String>();
+    let slot = &machine.slot;
+    let failed = machine.failed.as_ref().map(|(work, why)| (work.as_str(), why.as_str()));
+    match (failed, &machine.overdue) {
+        (None, Some(why)) => {
+            let timeout = view.groups.get(machine.group).map_or(0, |group| group.drain_timeout);
+            let what = format!("{slot}: drain failed: pods are left after {timeout} s (drain_timeout): {why}{kept}");
+            Decision::blocked(what, format!("{next}; on_drain_timeout = \"force\" would delete these pods"))
+        }
+        (failed, _) => {
+            let (work, why) = failed.unwrap_or(("work", "it is not known why"));
+            Decision::blocked(format!("{slot}: {work} failed: {why}{kept}"), next)
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Node groups: as many new machines as `max_surge` allows, as few missing ones as `max_unavailable` does, zones even throughout.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::desired::Slot;
 use crate::rolling::{
-    Cordon, Decision, Group, Health, LOOK, Machine, PATIENCE, READY, Stage, Step, Time, View, Work, control, in_work,
+    Cordon, Decision, FORCED, Group, Health, LOOK, Machine, PATIENCE, READY, Stage, Step, Time, View, Work, control, in_work,
 };
 
 /// What a group asks for next; done where it is at rest.
@@ -42,7 +43,7 @@ impl<'a> Crew<'a> {
     }
 
     fn idle(&self) -> impl Iterator<Item = &'a Machine> + '_ {
-        self.machines.iter().copied().filter(|machine| machine.work.is_none() && machine.failed.is_none())
+        self.machines.iter().copied().filter(|machine| machine.work.is_none() && !self.view.is_stuck(machine))
     }
 
     /// Instances that there are; one that is ending is still one.
@@ -65,7 +66,7 @@ impl<'a> Crew<'a> {
     }
 
     fn is_stuck(&self) -> bool {
-        self.machines.iter().any(|machine| machine.failed.is_some())
+        self.machines.iter().any(|machine| self.view.is_stuck(machine))
     }
 
     fn is_ending(&self, machine: &Machine) -> bool {
@@ -76,8 +77,8 @@ impl<'a> Crew<'a> {
     fn leave_alone(&self) -> Decision {
         let cordoned = self.idle().find(|machine| machine.stage == Stage::Joined && machine.cordon == Cordon::Ours);
         let undone = cordoned.map(|machine| self.step(machine, Work::Uncordon));
-        undone.or_else(|| self.busy()).unwrap_or_else(|| match self.machines.iter().find(|machine| machine.failed.is_some()) {
-            Some(machine) => control::failed(machine),
+        undone.or_else(|| self.busy()).unwrap_or_else(|| match self.machines.iter().find(|machine| self.view.is_stuck(machine)) {
+            Some(machine) => control::failed(self.view, machine),
             None => Decision::Done,
         })
     }
@@ -133,7 +134,7 @@ impl<'a> Crew<'a> {
             if machine.cordon == Cordon::Ours && self.available() < floor(self.view, self.number, self.group) {
                 return Some(self.step(machine, Work::Uncordon));
             }
-            return Some(drain(machine));
+            return Some(drain(self.view, machine));
         }
         None
     }
@@ -150,7 +151,7 @@ impl<'a> Crew<'a> {
             // The old ones first: what was begun is finished rather than undone.
             let mut all: Vec<&Machine> = joined().collect();
             all.sort_by_cached_key(|machine| {
-                let begun = (!machine.drained, self.view.abort && machine.is_kept(), !machine.is_leaving());
+                let begun = (!machine.drained, self.view.abort && self.view.is_kept(machine), !machine.is_leaving());
                 (begun, !machine.is_behind(), self.order(machine, &counts))
             });
             going = all.into_iter().take(surplus).collect();
@@ -187,7 +188,7 @@ impl<'a> Crew<'a> {
         }
         let floor = floor(self.view, self.number, self.group);
         let available = self.available();
-        let fit = |machine: &&Machine| machine.work.is_none() && !machine.is_leaving() && !machine.is_kept();
+        let fit = |machine: &&Machine| machine.work.is_none() && !machine.is_leaving() && !self.view.is_kept(machine);
         for machine in self.going().into_iter().filter(fit) {
             let dead = machine.is_dead(self.view.now);
             // One that is not well for a moment is waited for: its pods may still run.
@@ -195,7 +196,7 @@ impl<'a> Crew<'a> {
                 continue;
             }
             if machine.cordon == Cordon::Foreign {
-                return Some(if dead { self.step(machine, Work::Terminate) } else { drain(machine) });
+                return Some(if dead { self.step(machine, Work::Terminate) } else { drain(self.view, machine) });
             }
             if dead || available > floor {
                 return Some(self.step(machine, Work::Cordon));
@@ -215,8 +216,8 @@ impl<'a> Crew<'a> {
         if let Some(wait) = self.busy() {
             return wait;
         }
-        if let Some(machine) = self.machines.iter().find(|machine| machine.failed.is_some()) {
-            return control::failed(machine);
+        if let Some(machine) = self.machines.iter().find(|machine| self.view.is_stuck(machine)) {
+            return control::failed(self.view, machine);
         }
         let going = self.going();
         if going.is_empty() && self.live() == self.count() {
@@ -239,8 +240,8 @@ impl<'a> Crew<'a> {
                 format!("make room for one, then run the same command again{hint}"),
             );
         }
-        let kept =
-            going.iter().find_map(|machine| machine.blockers.iter().find(|blocker| blocker.never).map(|why| (machine, why)));
+        let never = |machine: &Machine| machine.blockers.iter().find(|blocker| blocker.never).cloned();
+        let kept = going.iter().filter(|machine| self.view.is_kept(machine)).find_map(|machine| Some((machine, never(machine)?)));
         match kept {
             Some((machine, blocker)) => Decision::blocked(
                 format!("{} would never be drained: {blocker}", machine.slot),
@@ -276,15 +277,21 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Evicts the pods of a machine, unless it is known that this can never end.
-pub(super) fn drain(machine: &Machine) -> Decision {
-    match machine.blockers.iter().find(|blocker| blocker.never) {
-        Some(blocker) => Decision::blocked(
-            format!("{} would never be drained: {blocker}", machine.slot),
-            format!("change {}, or run one more replica of what it protects; or --abort", blocker.budget),
-        ),
-        None => Decision::Do(Step { slot: machine.slot.clone(), group: machine.group, work: Work::Drain }),
+/// Evicts the pods of a machine, unless it is known that this can never end; deletes them where that had its time.
+pub(super) fn drain(view: &View, machine: &Machine) -> Decision {
+    let kept = machine.blockers.iter().find(|blocker| blocker.never && view.is_kept(machine));
+    if let Some(blocker) = kept {
+        let what = format!("{} would never be drained: {blocker}", machine.slot);
+        let next = format!("change {}, or run one more replica of what it protects; or --abort", blocker.budget);
+        return Decision::blocked(what, next);
     }
+    let timeout = view.groups.get(machine.group).map_or(0, |group| group.drain_timeout);
+    let work = match machine.overdue {
+        // Pods have a grace of their own, which is not what the time of a drain was chosen for.
+        Some(_) => Work::Drain { within: timeout.max(FORCED), force: true },
+        None => Work::Drain { within: timeout, force: false },
+    };
+    Decision::Do(Step { slot: machine.slot.clone(), group: machine.group, work })
 }
 
 /// A place for a new machine: in the given zone, or where the fewest are; the lowest number that is free there.
@@ -301,7 +308,7 @@ pub(super) fn free_slot(view: &View, number: usize, group: &Group, zone: Option<
         fewest.map(|(_, zone)| zone.clone())
     });
     let zone = zone.unwrap_or_default();
-    let taken = |n: u32| of_group().any(|machine| machine.slot.zone == zone && machine.slot.n == n);
-    let n = (1..).find(|n| !taken(*n)).unwrap_or(1);
+    let taken: BTreeSet<u32> = of_group().filter(|machine| machine.slot.zone == zone).map(|machine| machine.slot.n).collect();
+    let n = (1..).find(|n| !taken.contains(n)).unwrap_or(1);
     Slot { group: group.name.clone(), zone, n }
 }

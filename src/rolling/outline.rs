@@ -12,20 +12,28 @@ pub struct Line {
     pub quorum: Option<Quorum>,
 }
 
-/// The steps in the order of their starts, how long they take in all, and what stops them if something does.
-pub fn outline(view: &View) -> (Vec<Line>, Time, Decision) {
+/// The steps in the order of their starts, how long they take in all, and what stops them if something does; `at_once` machines
+/// are connected to at the same time, at most.
+pub fn outline(view: &View, at_once: usize) -> (Vec<Line>, Time, Decision) {
     let mut view = view.clone();
     let begun = view.now;
     let mut lines = vec![];
     // Each step of each machine once, and room for waits: a defect must not hang a dry run.
     for _ in 0..view.machines.len() * 64 + 64 {
-        match next_step(&view) {
+        let busy = view.machines.iter().filter(|machine| machine.work.as_ref().is_some_and(Work::is_over_ssh)).count();
+        let decision = match next_step(&view) {
+            Decision::Do(step) if step.work.is_over_ssh() && busy >= at_once.max(1) => {
+                Decision::Wait { what: step.slot.to_string(), until: Time::MAX }
+            }
+            decision => decision,
+        };
+        match decision {
             Decision::Do(step) => {
                 let quorum = begin(&mut view, &step);
                 lines.push(Line { at: view.now - begun, step, quorum });
             }
             Decision::Wait { until, .. } => {
-                let ends = |machine: &Machine| machine.work.as_ref().map(|work| machine.since + work.usual());
+                let ends = |machine: &Machine| machine.work.as_ref().map(|work| machine.since + takes(machine, work));
                 let next = view.machines.iter().filter_map(ends).min().unwrap_or(until).min(until);
                 view.now = next.max(view.now);
                 view.told = view.now;
@@ -66,10 +74,23 @@ fn voter(instance: &str, now: Time) -> Member {
     Member { id: instance.into(), instance: instance.into(), learner: false, healthy: Some(true), since: now, leader: false }
 }
 
+/// A budget keeps its pods for ever.
+fn never(machine: &Machine) -> bool {
+    machine.blockers.iter().any(|blocker| blocker.never)
+}
+
+/// Seconds that a work usually takes; a drain that nothing can end has all of its time.
+fn takes(machine: &Machine, work: &Work) -> Time {
+    match work {
+        Work::Drain { within, force: false } if never(machine) => *within,
+        work => work.usual(),
+    }
+}
+
 /// Ends what has taken its usual time.
 fn finish(view: &mut View) {
     let now = view.now;
-    let done = |machine: &Machine| machine.work.clone().filter(|work| machine.since + work.usual() <= now);
+    let done = |machine: &Machine| machine.work.clone().filter(|work| machine.since + takes(machine, work) <= now);
     let ended: Vec<(usize, Work)> =
         view.machines.iter().enumerate().filter_map(|(place, machine)| Some((place, done(machine)?))).collect();
     let mut gone = vec![];
@@ -101,7 +122,8 @@ fn finish(view: &mut View) {
             }
             Work::Cordon => machine.cordon = Cordon::Ours,
             Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
-            Work::Drain => machine.drained = true,
+            Work::Drain { force: false, .. } if never(machine) => machine.overdue = Some("a budget keeps them".into()),
+            Work::Drain { .. } => (machine.drained, machine.overdue) = (true, None),
             Work::RemoveMember(id) => view.members.iter_mut().for_each(|members| members.retain(|member| member.id != id)),
             Work::Upgrade { to, .. } => {
                 (machine.kubelet, machine.health) = (Some(to), Health::Ready);

@@ -37,6 +37,10 @@ pub struct Group {
     pub count: u32,
     pub max_surge: u32,
     pub max_unavailable: u32,
+    /// Seconds that the pods of a machine may take to leave it.
+    pub drain_timeout: Time,
+    /// Pods that are left then are deleted, whatever budgets say.
+    pub force_drain: bool,
     /// In the order of the spec.
     pub zones: Vec<String>,
     /// Asked for; others are left alone.
@@ -69,6 +73,8 @@ pub struct Machine {
     pub work: Option<Work>,
     /// What was tried with it in this run and failed, and why.
     pub failed: Option<(Work, String)>,
+    /// Its drain in this run has had its time, and pods are left: why.
+    pub overdue: Option<String>,
     /// Disruption budgets that keep its pods.
     pub blockers: Vec<Blocker>,
     /// Of its kubelet, as its Node tells it; asked only for upgrades.
@@ -148,6 +154,23 @@ pub struct Member {
     pub leader: bool,
 }
 
+impl View {
+    /// Pods of a machine that are left after its drain are deleted.
+    pub fn is_forced(&self, machine: &Machine) -> bool {
+        self.groups.get(machine.group).is_some_and(|group| group.force_drain)
+    }
+
+    /// Something failed with a machine in this run, and nothing is left to be tried.
+    pub fn is_stuck(&self, machine: &Machine) -> bool {
+        machine.failed.is_some() || (machine.overdue.is_some() && !self.is_forced(machine))
+    }
+
+    /// A budget keeps the pods of a machine for ever, and is heeded.
+    pub fn is_kept(&self, machine: &Machine) -> bool {
+        !self.is_forced(machine) && machine.blockers.iter().any(|blocker| blocker.never)
+    }
+}
+
 impl Machine {
     /// A machine that is well and stays.
     pub fn new(slot: Slot, instance: &str, group: usize) -> Self {
@@ -165,6 +188,7 @@ impl Machine {
             since: 0,
             work: None,
             failed: None,
+            overdue: None,
             blockers: vec![],
             kubelet: None,
             api: None,
@@ -177,7 +201,7 @@ impl Machine {
 
     /// Pods run there, and new ones may come.
     pub fn is_available(&self) -> bool {
-        let leaving = matches!(self.work, Some(Work::Cordon | Work::Drain | Work::Terminate));
+        let leaving = matches!(self.work, Some(Work::Cordon | Work::Drain { .. } | Work::Terminate));
         self.is_ready() && self.cordon == Cordon::No && !leaving
     }
 
@@ -191,11 +215,6 @@ impl Machine {
         self.stage == Stage::Joined
             && matches!(self.health, Health::NotReady(_))
             && (self.ill_before || now >= self.since + super::PATIENCE)
-    }
-
-    /// A budget keeps its pods for ever.
-    pub fn is_kept(&self) -> bool {
-        self.blockers.iter().any(|blocker| blocker.never)
     }
 
     pub fn is_behind(&self) -> bool {

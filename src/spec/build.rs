@@ -118,6 +118,8 @@ fn group(keys: &GroupKeys, settings: NodeSettings, cluster_zones: &[String]) -> 
         rolling_update: RollingUpdate {
             max_surge: value(&rolling.max_surge)?,
             max_unavailable: value(&rolling.max_unavailable)?,
+            drain_timeout: value(&rolling.drain_timeout)?.0,
+            on_drain_timeout: value(&rolling.on_drain_timeout)?,
         },
         settings,
     })

@@ -12,12 +12,14 @@ use super::table::{Key, Shape, table};
 use super::values::components::{
     EnvName, Fingerprint, FlagName, FlagValue, FreeFields, MachinePath, PathType, PreflightCheck, VolumeName,
 };
-use super::values::kube::{LabelKey, LabelValue};
+use super::values::kube::{LabelKey, LabelValue, Period};
 use super::values::machine::{KeyText, MachineType, PathText, Profile, TagKey, TagValue, VolumeKind};
 use super::values::names::{ClusterName, DnsZone, GroupName, San, User};
 use super::values::net::{Cidr, MirrorUrl, Region, Zone};
 use super::values::words::{Reach, SchemaVersion, Source};
-use crate::cluster::{Amount, Cni, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint};
+use crate::cluster::{
+    Amount, Cni, DrainEnd, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint,
+};
 
 table! {
     /// A cluster, as kubewright builds and keeps it.
@@ -256,6 +258,10 @@ table! {
         max_surge: Amount = default(1);
         /// How many may be missing meanwhile: a number or a share such as "25%".
         max_unavailable: Amount = default(0);
+        /// How long the pods of a machine may take to leave it, such as "90s" or "10m"; at most a day.
+        drain_timeout: Period = default("10m");
+        /// What then: `stop`, or `force`, which deletes the pods that a disruption budget still keeps.
+        on_drain_timeout: DrainEnd = default("stop");
     }
 }
 

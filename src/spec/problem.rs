@@ -69,6 +69,7 @@ codes! {
     ReservedTag = "reserved-tag",
     InstanceProfile = "instance-profile",
     RollingUpdate = "rolling-update",
+    Period = "period",
     Nat = "nat",
     Component = "component",
     // Warnings.

@@ -23,8 +23,8 @@ use crate::digest::sha256;
 pub(super) const ETCD: &str = "etcd";
 /// Bytes of a part; the last one may be shorter.
 pub const PART: usize = 4 << 20;
-/// Newest format of descriptions that this build reads, and the one it writes.
-const FORMAT: u32 = 1;
+/// Newest format of descriptions that this build reads.
+const FORMAT: u32 = 2;
 const RESTORE: &str = "etcd-restore.json";
 
 /// What a snapshot is.
@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub taken: Timestamp,
     /// `user@host`.
     pub by: String,
+    /// What it was taken before, such as the replacement of a control plane; `None`: somebody asked for it. Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Slot and instance of the control plane that it was taken on.
     pub slot: String,
     pub instance: String,
@@ -138,8 +141,10 @@ impl Described {
 }
 
 impl Snapshot {
-    /// The format that this build writes.
-    pub const FORMAT: u32 = FORMAT;
+    /// The oldest format that has room for what is written: older builds read those of format 1.
+    pub fn format(has_reason: bool) -> u32 {
+        1 + u32::from(has_reason)
+    }
 
     /// A name for a snapshot that is begun now.
     pub fn name(now: Timestamp, fresh: &str) -> String {
@@ -267,6 +272,7 @@ mod tests {
             uid: "0".repeat(32),
             taken: Timestamp::UNIX_EPOCH,
             by: "ops@build-7".into(),
+            why: Some("before control-plane-us-east-1a-1 was replaced".into()),
             slot: "control-plane-us-east-1a-1".into(),
             instance: "i-1".into(),
             kubernetes: "1.34.2".into(),
@@ -294,7 +300,15 @@ mod tests {
         }
         assert!(Described::read(&whole, "other", &snapshot.id).unwrap_err().contains("another cluster"));
         assert!(Described::read(&whole, "demo", "20260101T000000Z-00000002").unwrap_err().contains("another snapshot"));
-        let newer = br#"{"checksum":"","snapshot":{"format":2,"more":1}}"#;
+        let newer = br#"{"checksum":"","snapshot":{"format":3,"more":1}}"#;
         assert!(Described::read(newer, "demo", &snapshot.id).unwrap_err().contains("newer kubewright"));
+    }
+
+    #[test]
+    fn what_format_1_described_reads_byte_for_byte() {
+        let old = Snapshot { format: Snapshot::format(false), why: None, ..snapshot() };
+        let bytes = Described::sealed(&old).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("why"), "an older build would not read it");
+        assert_eq!(Described::read(&bytes, "demo", &old.id), Ok(old));
     }
 }

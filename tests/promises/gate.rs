@@ -32,14 +32,14 @@ impl fmt::Display for Site {
 
 /// Operations of the store that commands make, by kind of object.
 const STORE: [(&str, &[&str]); 5] = [
-    ("get", &["state", "lock", "spec", "revision", "secret"]),
-    ("put", &["state", "lock", "spec", "revision", "secret", "damaged"]),
-    ("delete", &["state", "lock", "spec", "secret"]),
+    ("get", &["state", "lock", "spec", "revision", "secret", "snapshot"]),
+    ("put", &["state", "lock", "spec", "revision", "secret", "damaged", "snapshot"]),
+    ("delete", &["state", "lock", "spec", "secret", "snapshot"]),
     ("list", &["all"]),
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 16] = [
+const TASKS: [NodeTask; 17] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -51,6 +51,7 @@ const TASKS: [NodeTask; 16] = [
     NodeTask::Cordon,
     NodeTask::Uncordon,
     NodeTask::Evict,
+    NodeTask::DeletePods,
     NodeTask::Snapshot,
     NodeTask::MoveLeader,
     NodeTask::RemoveMember,
@@ -79,6 +80,7 @@ impl Site {
             ("revisions/", "revision"),
             ("secrets/", "secret"),
             ("damaged/", "damaged"),
+            ("/etcd/", "snapshot"),
         ];
         let kind = kinds.into_iter().find(|(part, _)| key.contains(part)).map_or("other", |(_, kind)| kind);
         Self::Store(verb, kind)

@@ -361,6 +361,28 @@ impl Nodes for GatedNodes {
     }
 
     async fn etcd(&self, work: &EtcdWork, slot: &str, fleet: Arc<Fleet>, events: Events) -> Result<Vec<u8>, NodeError> {
-        self.inner.etcd(work, slot, fleet, events).await
+        // Of the works on etcd this one stands for the task that they are made of.
+        let verdict = match work {
+            EtcdWork::Save { .. } => self.gate.enter(Site::Node(NodeTask::Snapshot)),
+            _ => Verdict::Go,
+        };
+        match verdict {
+            Verdict::Go => self.inner.etcd(work, slot, fleet, events).await,
+            Verdict::HangBefore => std::future::pending().await,
+            Verdict::HangAfter => {
+                let _ = self.inner.etcd(work, slot, fleet, events).await;
+                self.gate.committed();
+                std::future::pending().await
+            }
+            Verdict::Pause => {
+                self.gate.resume().notified().await;
+                self.inner.etcd(work, slot, fleet, events).await
+            }
+            Verdict::Trouble(trouble) => {
+                let (_, wait, error) = trouble.on_node(slot);
+                tokio::time::sleep(wait).await;
+                Err(error)
+            }
+        }
     }
 }

@@ -69,7 +69,9 @@ pub fn of_kill(at: At) -> String {
 }
 
 /// Places that no command of these lives reaches, and why.
-const UNREACHED: [(&str, &str); 5] = [
+const UNREACHED: [(&str, &str); 7] = [
+    ("store:delete-snapshot", "only where there are too many of them: tests/scenario/saved.rs"),
+    ("node:delete-pods", "only where a spec says so and a budget keeps pods: tests/scenario/drains.rs"),
     ("ec2:DescribeNetworkInterfaces", "asked only of a delete that something of others holds: tests/scenario/faults.rs"),
     ("store:put-damaged", "only where a damaged state is put aside: tests/scenario/damage.rs"),
     ("node:upgrade-first", "killed at every task and every write of an upgrade: tests/scenario/upgrade_kills.rs"),

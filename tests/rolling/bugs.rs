@@ -139,12 +139,38 @@ fn clients_that_are_given_no_time_to_forget_are_found() {
 fn pods_that_are_not_evicted_are_found() {
     let decide = |view: &View| {
         skipped(view, |view, step| {
-            if step.work == Work::Drain {
+            if matches!(step.work, Work::Drain { .. }) {
                 view.machines.iter_mut().filter(|machine| machine.slot == step.slot).for_each(|machine| machine.drained = true);
             }
         })
     };
     found("no drain", "pods", &decide);
+}
+
+#[test]
+fn pods_that_are_deleted_without_having_had_their_time_are_found() {
+    let decide = instead(|_, step| match step.work {
+        Work::Drain { within, .. } => Decision::Do(Step { work: Work::Drain { within, force: true }, ..step }),
+        _ => Decision::Do(step),
+    });
+    found("force at once", "before their time is over|that a budget keeps", &decide);
+    let decide = instead(|_, step| match step.work {
+        Work::Drain { force, .. } => Decision::Do(Step { work: Work::Drain { within: 1, force }, ..step }),
+        _ => Decision::Do(step),
+    });
+    found("a second for a drain", "too little time", &decide);
+}
+
+#[test]
+fn a_budget_that_is_overruled_where_nobody_said_so_is_found() {
+    let decide = seen(|view| view.groups.iter_mut().for_each(|group| group.force_drain = true));
+    found("force without being told", "that a budget keeps", &decide);
+}
+
+#[test]
+fn a_budget_that_is_heeded_where_it_is_not_to_be_is_found() {
+    let decide = seen(|view| view.groups.iter_mut().for_each(|group| group.force_drain = false));
+    found("no force although told", "is not to heed", &decide);
 }
 
 #[test]

@@ -95,8 +95,13 @@ impl Model {
             let votes_at = if late { now + self.dice.from(&[200, 600, 5000]) } else { 0 };
             self.truth.push(Truth { never_ready, stuck, votes_at, ..Truth::default() });
         }
-        let ends = now + 1 + self.dice.below(2 * step.work.usual());
+        let mut ends = now + 1 + self.dice.below(2 * step.work.usual().max(1));
         let place = self.place(step).expect("a machine that is there");
+        if let Work::Drain { within, force: false } = step.work
+            && self.view.machines[place].blockers.iter().any(|blocker| blocker.never)
+        {
+            ends = now + within;
+        }
         self.truth[place].ends = ends;
         self.view.machines[place].work = Some(step.work.clone());
         self.view.machines[place].since = now;
@@ -126,9 +131,14 @@ impl Model {
         let now = self.view.now;
         let work = self.view.machines[place].work.take().expect("a work");
         self.view.machines[place].since = now;
+        self.view.machines[place].overdue = None;
+        if self.keeps(place, &work) {
+            self.view.machines[place].overdue = Some("pods are left".into());
+            return false;
+        }
         let why = self.fails(place, &work);
         // What failed may have been done nevertheless.
-        let done = why.is_none() || (self.dice.percent(30) && !matches!(work, Work::Create | Work::Join | Work::Drain));
+        let done = why.is_none() || (self.dice.percent(30) && !matches!(work, Work::Create | Work::Join | Work::Drain { .. }));
         let gone = done && self.effect(place, &work);
         if let (Some(why), false) = (why, gone) {
             let group = self.view.machines[place].group;
@@ -140,6 +150,21 @@ impl Model {
             self.view.machines[place].failed = Some((work, why));
         }
         gone
+    }
+
+    /// A budget keeps pods until a drain has had its time.
+    fn keeps(&mut self, place: usize, work: &Work) -> bool {
+        if !matches!(work, Work::Drain { force: false, .. }) || self.mended {
+            return false;
+        }
+        if self.view.machines[place].blockers.iter().any(|blocker| blocker.never) {
+            return true;
+        }
+        let keeps = self.dice.percent(self.schedule.kept);
+        if keeps {
+            self.view.machines[place].blockers = vec![budget(false)];
+        }
+        keeps
     }
 
     fn fails(&mut self, place: usize, work: &Work) -> Option<String> {
@@ -159,10 +184,6 @@ impl Model {
                 return Some("can only promote a learner member which is in sync with leader".into());
             }
             Work::Join if truth.never_ready || !truth.is_well() => return Some("the Node is not Ready".into()),
-            Work::Drain if self.dice.percent(self.schedule.kept) => {
-                self.view.machines[place].blockers = vec![budget(false)];
-                return Some("a disruption budget".into());
-            }
             Work::Snapshot | Work::RemoveMember(_) | Work::MoveLeader { .. } if !self.has_quorum() => {
                 return Some("etcdserver: no leader".into());
             }
@@ -214,7 +235,7 @@ impl Model {
             Work::Snapshot => self.view.snapshot = Some(machine.instance.clone()),
             Work::Cordon => machine.cordon = Cordon::Ours,
             Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
-            Work::Drain => machine.drained = true,
+            Work::Drain { .. } => machine.drained = true,
             Work::RemoveMember(id) => self.members_mut().retain(|member| member.id != *id),
             Work::MoveLeader { to } => {
                 let to = self.view.machines.iter().find(|machine| machine.slot == *to).map(|machine| machine.instance.clone());
@@ -258,7 +279,7 @@ impl Model {
         self.observe();
         let now = self.view.now;
         for (machine, truth) in self.view.machines.iter_mut().zip(&mut self.truth) {
-            (machine.failed, machine.since) = (None, now);
+            (machine.failed, machine.overdue, machine.since) = (None, None, now);
             if session.reverted {
                 machine.behind.clear();
             }

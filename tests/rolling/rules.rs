@@ -66,8 +66,13 @@ fn of_machine(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
     let headless = group.control_plane && !model.members().iter().any(|member| member.instance == machine.instance);
     let stays = machine.behind.is_empty() && !surplus && !headless;
     match &step.work {
-        Work::Cordon | Work::Drain | Work::Withdraw if stays => return Some("a machine that stays is taken away".into()),
-        Work::Cordon | Work::Drain if !group.control_plane => {
+        Work::Drain { force: true, .. } if !group.force_drain => return Some("pods are deleted that a budget keeps".into()),
+        Work::Drain { force: true, .. } if machine.overdue.is_none() => {
+            return Some("pods are deleted before their time is over".into());
+        }
+        Work::Drain { within, .. } if *within < group.drain_timeout => return Some("a drain has too little time".into()),
+        Work::Cordon | Work::Drain { .. } | Work::Withdraw if stays => return Some("a machine that stays is taken away".into()),
+        Work::Cordon | Work::Drain { .. } if !group.control_plane => {
             return too_few(model, step, machine).or_else(|| begun_too_early(model, step));
         }
         Work::Terminate if machine.stage != Stage::Joined => return Some("terminated before it joined".into()),
@@ -84,7 +89,7 @@ fn of_machine(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
 fn too_few(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
     let group = &model.view.groups[step.group];
     let of_group = || model.view.machines.iter().zip(&model.truth).filter(|(other, _)| other.group == step.group);
-    let takes = |work: &Option<Work>| matches!(work, Some(Work::Cordon | Work::Drain | Work::Terminate));
+    let takes = |work: &Option<Work>| matches!(work, Some(Work::Cordon | Work::Drain { .. } | Work::Terminate));
     let serves = |other: &Machine, truth: &Truth| {
         let well = !truth.down && !truth.cut;
         other.stage == Stage::Joined && well && other.cordon == Cordon::No && !takes(&other.work)
@@ -96,7 +101,7 @@ fn too_few(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
     let needed = (group.count as usize).saturating_sub(group.max_unavailable as usize + out_before.count());
     let after = of_group().filter(|(other, truth)| other.slot != machine.slot && serves(other, truth)).count();
     let itself = of_group().any(|(other, truth)| other.slot == machine.slot && serves(other, truth));
-    let drains = step.work == Work::Drain && machine.cordon == Cordon::Ours;
+    let drains = matches!(step.work, Work::Drain { .. }) && machine.cordon == Cordon::Ours;
     ((itself || drains) && after < needed).then(|| format!("max_unavailable: {after} are left, {needed} are needed"))
 }
 

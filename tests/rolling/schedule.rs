@@ -78,6 +78,11 @@ impl Schedule {
             view.groups.push(nodes(dice, number, zones));
         }
         let behind = dice.from(&[100, 100, 60, 30]);
+        // From dice of their own: schedules keep what else happens in them.
+        let mut drains = Dice::new(seed ^ 0x0d_4a1d);
+        for group in &mut view.groups {
+            (group.drain_timeout, group.force_drain) = (drains.from(&[30, 600, 3600]), drains.percent(30));
+        }
         let mut members = vec![];
         for (place, group) in view.groups.iter().enumerate() {
             for n in 0..group.count {
@@ -142,7 +147,7 @@ fn control(dice: &mut Dice, zones: usize) -> Group {
         max_unavailable: 0,
         zones: zones_of(zones),
         selected: true,
-        refused: None,
+        ..Group::default()
     }
 }
 
@@ -156,7 +161,7 @@ fn nodes(dice: &mut Dice, number: u32, zones: usize) -> Group {
         max_unavailable,
         zones: zones_of(zones),
         selected: true,
-        refused: None,
+        ..Group::default()
     }
 }
 

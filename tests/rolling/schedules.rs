@@ -1,6 +1,6 @@
 //! Schedules by the hundred thousand, and one of them again.
 
-use kubewright::rolling::{Decision, View, next_step};
+use kubewright::rolling::{Decision, Machine, View, next_step};
 
 use crate::model::Model;
 use crate::rules;
@@ -90,6 +90,11 @@ pub fn play(schedule: &Schedule, seed: u64, decide: Decide<'_>, trace: bool) -> 
                     }
                     if model.view.machines.iter().any(|machine| machine.work.is_some()) {
                         return Err(broken(format!("it stops with work in work: {}", stop.what), &model));
+                    }
+                    let forced = |machine: &Machine| model.view.is_forced(machine) && machine.failed.is_none();
+                    let held = |machine: &&Machine| forced(machine) && stop.what.starts_with(&format!("{}", machine.slot));
+                    if let Some(machine) = model.view.machines.iter().find(held).filter(|_| stop.what.contains("drain")) {
+                        return Err(broken(format!("a budget stops it, which {} is not to heed", machine.slot), &model));
                     }
                     // All is mended, and only a roll that is impossible may stop.
                     if last && !schedule.is_hopeless() && model.has_quorum() {

@@ -18,6 +18,9 @@ fn cluster(planes: u32, groups: &[(u32, u32)], runs: KubernetesVersion) -> View 
         control_plane,
         count,
         max_unavailable,
+        drain_timeout: 600,
+        // Some groups do, some do not.
+        force_drain: count % 2 == 1,
         selected: true,
         zones: vec!["us-east-1a".into()],
         ..Group::default()
@@ -71,7 +74,10 @@ fn check(view: &View, step: &Step) {
             assert!(away < if control { 1 } else { room(group) }, "{step}: {away} are away");
             assert!(!control || view.snapshot.as_deref() == Some(&machine.instance), "{step} without a snapshot");
         }
-        Work::Drain => assert_eq!(machine.cordon, Cordon::Ours, "{step}"),
+        Work::Drain { force, .. } => {
+            assert_eq!(*force, machine.overdue.is_some(), "{step}");
+            assert_eq!(machine.cordon, Cordon::Ours, "{step}");
+        }
         Work::Upgrade { to: this, first } => {
             assert!(*this == to && machine.drained && machine.cordon == Cordon::Ours, "{step}");
             let from = machine.kubelet.min(machine.api.or(machine.kubelet)).unwrap();
@@ -93,7 +99,8 @@ fn check(view: &View, step: &Step) {
 fn end(view: &mut View, place: usize) {
     let to = view.to.unwrap();
     let Some(work) = view.machines[place].work.take() else { return };
-    let control = view.groups[view.machines[place].group].control_plane;
+    let group = &view.groups[view.machines[place].group];
+    let (control, group_forces) = (group.control_plane, group.force_drain);
     let machine = &mut view.machines[place];
     match work {
         Work::Snapshot => view.snapshot = Some(machine.instance.clone()),
@@ -102,7 +109,9 @@ fn end(view: &mut View, place: usize) {
             view.members.iter_mut().flatten().for_each(|member| member.leader = member.instance == heir);
         }
         Work::Cordon => machine.cordon = Cordon::Ours,
-        Work::Drain => machine.drained = true,
+        // A budget keeps the pods of machines of this number.
+        Work::Drain { force: false, .. } if group_forces && machine.slot.n == 2 => machine.overdue = Some("kept".into()),
+        Work::Drain { .. } => (machine.drained, machine.overdue) = (true, None),
         Work::Upgrade { .. } => {
             (machine.kubelet, machine.api, machine.health) = (Some(to), control.then_some(to), Health::Ready);
         }
@@ -123,7 +132,7 @@ fn die(view: &mut View, dice: &mut impl Iterator<Item = u8>) {
                 view.machines[place].api = control.then_some(*to);
                 view.machines[place].work = None;
             }
-            (1, Some(Work::Cordon | Work::Drain)) => {
+            (1, Some(Work::Cordon | Work::Drain { .. })) => {
                 view.machines[place].cordon = Cordon::Ours;
                 view.machines[place].work = None;
             }
@@ -131,6 +140,8 @@ fn die(view: &mut View, dice: &mut impl Iterator<Item = u8>) {
         }
         let machine = &mut view.machines[place];
         machine.since = view.now;
+        // The next run knows nothing of it.
+        machine.overdue = None;
     }
 }
 

@@ -14,18 +14,18 @@ use crate::world::*;
 pub static HA: LazyLock<String> = LazyLock::new(|| format!("{LARGE}rolling_update = {{ max_surge = 1, max_unavailable = 0 }}\n"));
 
 /// A cluster of which everything is behind.
-async fn behind(text: &str) -> World {
+pub async fn behind(text: &str) -> World {
     let world = World::of(text).await;
     let _ = world.run(&["update", "-f", &world.spec(&text.replace("debian-12", "debian-13")), "--yes"]).await.expect(0);
     world
 }
 
-fn machines(world: &World) -> BTreeMap<String, String> {
+pub fn machines(world: &World) -> BTreeMap<String, String> {
     world.state().nodes.into_iter().map(|(slot, node)| (slot, node.instance)).collect()
 }
 
 /// Everything is new, and everything that a roll does on the way is taken back.
-fn assert_rolled(world: &World, before: &BTreeMap<String, String>, what: &str) {
+pub fn assert_rolled(world: &World, before: &BTreeMap<String, String>, what: &str) {
     let after = machines(world);
     assert_eq!(after.len(), before.len(), "{what}: {after:?}");
     let old: BTreeSet<&String> = before.values().collect();
@@ -81,7 +81,7 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
     assert_eq!((count("RunInstances"), count("TerminateInstances")), (6, 6), "{made:?}");
     assert_eq!(planned.len(), 12, "{planned:?}");
 
-    // Per control plane: saved, led away from if it led, drained, and out of etcd before its instance ended.
+    // Per control plane: led away from if it led, drained, and out of etcd before its instance ended.
     let tasks = world.nodes.inner.asked();
     for slot in before.keys().filter(|slot| slot.starts_with("control-plane")) {
         let of: Vec<NodeTask> =
@@ -89,7 +89,7 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
         let at = |task: NodeTask| {
             of.iter().position(|other| *other == task).unwrap_or_else(|| panic!("{slot}: no {task:?} in {of:?}"))
         };
-        let order = [NodeTask::Snapshot, NodeTask::Cordon, NodeTask::Evict, NodeTask::RemoveMember, NodeTask::Forget].map(at);
+        let order = [NodeTask::Cordon, NodeTask::Evict, NodeTask::RemoveMember, NodeTask::Forget].map(at);
         assert!(order.is_sorted(), "{slot}: {of:?}");
     }
     assert!(tasks.iter().any(|asked| asked.task == NodeTask::MoveLeader));
@@ -106,10 +106,10 @@ async fn a_roll_shows_what_it_will_do_does_it_and_is_at_rest() {
 async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next() {
     let calm = behind(&HA).await;
     let (stored, cloud, nodes, before) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork(), machines(&calm));
-    let asked = nodes.inner.asked().len();
+    let asked = calm.nodes.calls();
     calm.cloud.reset_log();
     let _ = calm.run(&["rolling-update", "--yes"]).await.expect(0);
-    let (changed, tasks) = (changes(&calm.cloud.log()).len(), calm.nodes.inner.asked().len() - asked);
+    let (changed, tasks) = (changes(&calm.cloud.log()).len(), calm.nodes.calls() - asked);
     assert!(changed >= 18 && tasks > 30, "{changed} {tasks}");
     let places = (0..changed).map(|n| (n, true)).chain((0..tasks).map(|n| (n, false)));
     for (n, of_account) in places {
@@ -148,9 +148,9 @@ async fn a_roll_that_is_killed_at_any_change_or_any_task_is_finished_by_the_next
 async fn a_roll_that_is_killed_can_be_brought_to_rest() {
     let calm = behind(&HA).await;
     let (stored, cloud, nodes) = (calm.dump().await, calm.cloud.fork(), calm.nodes.fork());
-    let asked = nodes.inner.asked().len();
+    let asked = calm.nodes.calls();
     let _ = calm.run(&["rolling-update", "--yes"]).await.expect(0);
-    let tasks = calm.nodes.inner.asked().len() - asked;
+    let tasks = calm.nodes.calls() - asked;
     for n in (0..tasks).step_by(3) {
         let world = World { cloud: cloud.fork(), ids: calm.ids.clone(), nodes: nodes.fork(), ..World::new() };
         world.restore(&stored).await;
@@ -168,8 +168,8 @@ async fn a_roll_that_is_killed_can_be_brought_to_rest() {
     }
 }
 
-const BUDGETS: &str = r#"{"items":[{"metadata":{"name":"web","namespace":"shop"},"spec":{"selector":{"matchLabels":{"app":"web"}}},"status":{"disruptionsAllowed":0,"currentHealthy":HEALTHY,"expectedPods":2,"conditions":[{"type":"DisruptionAllowed","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}"#;
-const PODS: &str = r#"{"items":[{"metadata":{"name":"web-7d4b9-x","namespace":"shop","labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-7d4b9"}]},"spec":{"nodeName":"NODE"}}]}"#;
+pub const BUDGETS: &str = r#"{"items":[{"metadata":{"name":"web","namespace":"shop"},"spec":{"selector":{"matchLabels":{"app":"web"}}},"status":{"disruptionsAllowed":0,"currentHealthy":HEALTHY,"expectedPods":2,"conditions":[{"type":"DisruptionAllowed","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}"#;
+pub const PODS: &str = r#"{"items":[{"metadata":{"name":"web-7d4b9-x","namespace":"shop","labels":{"app":"web"},"ownerReferences":[{"kind":"ReplicaSet","name":"web-7d4b9"}]},"spec":{"nodeName":"NODE"}}]}"#;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_a_budget_blocks_names_it_its_pods_and_their_owner() {

@@ -2,6 +2,7 @@
 
 use kubewright::cloud::fake::{Fault, When};
 use kubewright::cloud::{CloudError, ErrorClass};
+use kubewright::store::Objects as _;
 
 use crate::world::*;
 
@@ -93,4 +94,30 @@ async fn without_the_account_what_the_store_knows_is_still_shown() {
     let _ = ran.says(&["revision 1, applied", "account cannot be read", "get valid credentials"]);
     assert_eq!(json["pending"], serde_json::Value::Null);
     let _ = world.run(&["status", "other.example.com"]).await.expect(1).says(&["there is no cluster other.example.com"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_snapshot_and_the_end_of_the_authorities() {
+    let world = World::of(SMALL).await;
+    let (ran, json) = look(&world, 0).await;
+    // The clock of these tests begins with 2026, and authorities live ten years.
+    let _ = ran.says(&["snapshot none of this cluster's etcd", "CAs valid until 2035-12-30 (ca, etcd-ca, front-proxy-ca)"]);
+    assert_eq!(json["snapshot"], serde_json::Value::Null);
+    let names: Vec<&String> = json["authorities"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["ca", "etcd-ca", "front-proxy-ca"]);
+    let _ = world.run(&["etcd", "snapshot"]).await.expect(0);
+    tokio::time::sleep(std::time::Duration::from_secs(3 * 3600 + 600)).await;
+    let (ran, json) = look(&world, 0).await;
+    let id = json["snapshot"]["id"].as_str().unwrap().to_owned();
+    let _ = ran.says(&[&format!("{id}, 3 h 10 min ago")]);
+    tokio::time::sleep(std::time::Duration::from_secs(3622 * 86_400)).await;
+    let _ = look(&world, 0).await.0.says(&["expires in", "(2035-12-30)"]);
+    tokio::time::sleep(std::time::Duration::from_secs(40 * 86_400)).await;
+    let _ = look(&world, 0).await.0.says(&["has expired (2035-12-30)"]);
+    // One that cannot be read is no reason to say nothing of the rest.
+    let key = world.dump().await.into_keys().find(|key| key.contains("/secrets/")).unwrap();
+    world.memory().put(&key, b"no keys".to_vec(), kubewright::store::Condition::Always).await.unwrap();
+    let (ran, json) = look(&world, 0).await;
+    let _ = ran.says(&["CAs cannot be read", "damaged", "nodes: 1 of 1 joined"]);
+    assert!(json["authorities"]["error"].is_string(), "{json}");
 }

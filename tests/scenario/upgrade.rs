@@ -120,8 +120,7 @@ async fn an_upgrade_shows_its_hops_goes_them_and_is_at_rest() {
         let each: Vec<NodeTask> = of.iter().copied().filter(|task| !matches!(task, NodeTask::MoveLeader)).collect();
         let first = if slot == "control-plane-us-east-1a-1" { NodeTask::UpgradeFirst } else { NodeTask::Upgrade };
         let rest = [NodeTask::Cordon, NodeTask::Evict];
-        let plane = slot.starts_with("control-plane");
-        let hop: Vec<NodeTask> = plane.then_some(NodeTask::Snapshot).into_iter().chain(rest).collect();
+        let hop: Vec<NodeTask> = rest.into();
         // Which control plane leads, and so goes last, differs from hop to hop.
         let upgrade = |n: usize| each.get(n).copied().filter(|task| UPGRADES.contains(task)).unwrap_or(first);
         let want = |n: usize| hop.iter().copied().chain([upgrade(n), NodeTask::Uncordon]).collect::<Vec<_>>();

@@ -12,10 +12,10 @@ fn forked(calm: &World) -> World {
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_is_killed_at_any_task_is_finished_by_the_next() {
     let calm = World::of(&HA.replace("count = 4", "count = 2")).await;
-    let (stored, start) = (calm.dump().await, calm.nodes.inner.asked().len());
+    let (stored, start) = (calm.dump().await, calm.nodes.calls());
     let base = forked(&calm);
     let _ = calm.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
-    let tasks = calm.nodes.inner.asked().len() - start;
+    let tasks = calm.nodes.calls() - start;
     assert!(tasks >= 24, "{tasks}");
     for n in 0..tasks {
         for done in [false, true] {

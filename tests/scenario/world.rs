@@ -138,6 +138,11 @@ impl Strict {
         Self { inner: self.inner.fork(), marks, ..Self::default() }
     }
 
+    /// How often machines were asked to do something.
+    pub fn calls(&self) -> usize {
+        self.inner.asked().len() + self.inner.etcd_works().len()
+    }
+
     /// Whether the task that begins now never ends, and is done nevertheless.
     fn hangs(&self) -> Option<bool> {
         let mut hang = self.hang.lock().unwrap();

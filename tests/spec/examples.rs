@@ -1,6 +1,6 @@
 //! The specs that are shipped, and the JSON Schema beside them.
 
-use kubewright::cluster::{Amount, Nat, Packages, Role, SshAddress, SshAuth, Topology};
+use kubewright::cluster::{Amount, DrainEnd, Nat, Packages, Role, SshAddress, SshAuth, Topology};
 use kubewright::spec;
 
 use crate::types::fits;
@@ -54,6 +54,7 @@ fn what_is_left_out_is_safe() {
     assert_eq!(cluster.ssh.auth, SshAuth::Agent);
     assert_eq!(cluster.packages, Packages::Apt { mirror: None, signing_key: None });
     assert_eq!(cluster.groups[0].metadata_hop_limit, 1);
+    assert_eq!(cluster.groups[0].rolling_update.on_drain_timeout, DrainEnd::Stop, "no budget is overruled unasked");
     let warned: Vec<&str> = loaded.warnings.list.iter().map(|problem| problem.code.as_str()).collect();
     assert_eq!(warned, ["nobody-may-reach", "nobody-may-reach"], "who is locked out is told so");
 }

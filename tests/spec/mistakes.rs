@@ -34,6 +34,11 @@ fn nodes(code: Code, line: &'static str, says: &'static str) -> Case {
     case(code, NODES, format!("{NODES}{line}\n"), says, line)
 }
 
+/// Writes a key beside those of how the workers are replaced.
+fn drain(code: Code, key: &'static str, says: &'static str) -> Case {
+    case(code, "max_unavailable = 0", format!("max_unavailable = 0, {key}"), says, key)
+}
+
 const COUNT_CP: &str = "count = 3\nmachine_type = \"t3.medium\"";
 const BASTION: &str =
     "name = \"b\"\nrole = \"bastion\"\ncount = 1\nmachine_type = \"t3.micro\"\n[[instance_group]]\nname = \"nodes\"\n";
@@ -208,6 +213,14 @@ fn errors() -> Vec<Case> {
         case(RollingUpdate, "max_surge = 1, max", "max_surge = 0, max", "no machine could ever be replaced", "rolling_update"),
         case(RollingUpdate, "max_surge = 1, max", "max_surge = \"150%\", max", "\"0%\" to \"100%\"", "rolling_update"),
         case(RollingUpdate, COUNT_CP, format!("{COUNT_CP}\nrolling_update.max_surge = 3"), "one at a time", "max_surge = 3"),
+        drain(Period, "drain_timeout = \"0s\"", "from 1 s to 24 h"),
+        drain(Period, "drain_timeout = \"-5m\"", "from 1 s to 24 h"),
+        drain(Period, "drain_timeout = \"90ms\"", "whole seconds"),
+        drain(Period, "drain_timeout = \"25h\"", "from 1 s to 24 h"),
+        drain(Period, "drain_timeout = \"99999999999h\"", "from 1 s to 24 h"),
+        drain(Period, "drain_timeout = \"soon\"", "write it as \"90s\""),
+        drain(WrongType, "drain_timeout = 600", "must be a time"),
+        drain(Choice, "on_drain_timeout = \"forced\"", "did you mean \"force\"?"),
         case(Nat, cni, "cni = \"calico\"\nnat = \"one\"", "no meaning in the public topology", "nat"),
     ]
 }

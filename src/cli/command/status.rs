@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cli::args::{StatusArgs, cluster_in};
+use crate::cli::render::etcd::age;
 use crate::cli::render::plan::interrupted;
 use crate::cli::session::{Refusal, Session};
 use crate::cli::text::{Ink, Page, Span, count, ink};
@@ -86,8 +87,44 @@ fn page(session: &Session<'_>, status: &Status) -> Page {
     }
     let mut row = |label: &str, text: String| page.labelled(2, LABEL, label, vec![text.into()]);
     row("calls", calls(status));
+    let now = session.outside.clock().now();
+    row("snapshot", snapshot(status, now));
+    let (text, soon) = authorities(status, now);
+    page.labelled(2, LABEL, "CAs", vec![if soon { ink(Ink::Warn, text) } else { text.into() }]);
+    let mut row = |label: &str, text: String| page.labelled(2, LABEL, label, vec![text.into()]);
     row("account", status.pending.as_ref().map_or_else(|| "cannot be read".to_owned(), pending));
     page
+}
+
+/// Seconds before the end of an authority at which it is time to think of it: three months.
+const SOON: i64 = 90 * 86_400;
+
+fn snapshot(status: &Status, now: Timestamp) -> String {
+    match &status.snapshot {
+        Err(error) => format!("cannot be listed: {error}"),
+        Ok(None) => "none of this cluster's etcd in the store".into(),
+        Ok(Some(newest)) => {
+            let seconds = u64::try_from(now.duration_since(newest.taken).as_secs()).unwrap_or_default();
+            let why = newest.why.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
+            format!("{}, {} ago{why}", newest.id, age(seconds))
+        }
+    }
+}
+
+/// When the authorities expire, the first one first; true where that is soon.
+fn authorities(status: &Status, now: Timestamp) -> (String, bool) {
+    let all = match &status.authorities {
+        Err(error) => return (format!("cannot be read: {error}"), false),
+        Ok(all) => all,
+    };
+    let Some((name, first)) = all.iter().min_by_key(|(_, expires)| **expires) else { return ("none yet".into(), false) };
+    let left = first.duration_since(now).as_secs();
+    let text = match left {
+        ..=0 => format!("{name} has expired ({})", first.strftime("%F")),
+        left if left < SOON => format!("{name} expires in {} ({})", age(left.unsigned_abs()), first.strftime("%F")),
+        _ => format!("valid until {} ({})", first.strftime("%F"), all.keys().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    (text, left < SOON)
 }
 
 fn last_run(run: &Run, interrupted: bool) -> String {

@@ -104,18 +104,20 @@ fn under_way(page: &mut Page, restore: Option<&Restore>) {
 pub fn list(list: &SnapshotList, now: Timestamp, width: usize, wide: bool) -> Page {
     let mut headings = vec!["SNAPSHOT", "AGE", "SIZE", "REVISION", "KUBERNETES", "ETCD"];
     if wide {
-        headings.extend(["KEYS", "TAKEN ON", "INSTANCE", "BY"]);
+        headings.extend(["KEYS", "TAKEN ON", "INSTANCE", "BY", "WHY"]);
     }
     let mut table = Table::new(&headings);
     let mut notes = Page::new(width);
     for Listed { id, snapshot } in list.snapshots.iter().rev() {
         match snapshot {
             Ok(snapshot) => {
-                let Snapshot { revision, kubernetes, etcd, keys, slot, instance, by, .. } = snapshot.clone();
+                let Snapshot { revision, kubernetes, etcd, keys, slot, instance, by, why, .. } = snapshot.clone();
                 let mut cells =
                     vec![id.clone(), age(since(snapshot, now)), bytes(snapshot.size), revision.to_string(), kubernetes, etcd];
                 if wide {
-                    cells.extend([keys.to_string(), slot, instance, by]);
+                    cells.extend([keys.to_string(), slot, instance, by, why.unwrap_or_default()]);
+                } else if let Some(why) = why {
+                    notes.flow(0, 2, vec![ink(Ink::Faint, format!("{id}: ")), Span::from(&why)]);
                 }
                 table.row(cells);
                 if snapshot.uid != list.uid {
@@ -200,7 +202,8 @@ pub fn restore(plan: &RestorePlan, width: usize) -> Page {
     page.flow(0, 2, vec![ink(Ink::Strong, format!("{cluster}  restore of {}", snapshot.id))]);
     let mut row = |label: &str, text: String| page.labelled(2, LABEL, label, vec![text.into()]);
     let taken = snapshot.taken.strftime("%F %H:%M:%S UTC");
-    row("taken", format!("{taken} by {} on {} ({})", snapshot.by, snapshot.slot, snapshot.instance));
+    let why = snapshot.why.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
+    row("taken", format!("{taken} by {} on {} ({}){why}", snapshot.by, snapshot.slot, snapshot.instance));
     row("holds", format!("revision {}, {} keys, {}", snapshot.revision, snapshot.keys, bytes(snapshot.size)));
     row("written by", format!("Kubernetes {}, etcd {}", snapshot.kubernetes, snapshot.etcd));
     row("checked", format!("all of it was read; sha256 {}", snapshot.sha256));
@@ -272,7 +275,7 @@ fn since(snapshot: &Snapshot, now: Timestamp) -> u64 {
 }
 
 /// `41 s`, `5 min`, `3 h 10 min`, `12 days`.
-fn age(seconds: u64) -> String {
+pub fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

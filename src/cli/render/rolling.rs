@@ -54,11 +54,21 @@ pub fn page(prepared: &RollPrepared, width: usize, whole: bool) -> Page {
 }
 
 fn rule(group: &Group) -> String {
-    match (group.selected, group.control_plane) {
-        (false, _) => "not asked for".into(),
+    let order = match (group.selected, group.control_plane) {
+        (false, _) => return "not asked for".into(),
         (true, true) if group.max_surge > 0 => "one at a time, the new one first".into(),
         (true, true) => "one at a time, the old one first".into(),
         (true, false) => format!("max_surge {}, max_unavailable {}", group.max_surge, group.max_unavailable),
+    };
+    format!("{order}; {}", drain_rule(group))
+}
+
+/// What the settings of a group mean for pods that do not go.
+pub(super) fn drain_rule(group: &Group) -> String {
+    let time = in_words(group.drain_timeout as f64);
+    match group.force_drain {
+        true => format!("pods that are left after {time} of a drain are deleted, whatever budgets say"),
+        false => format!("a drain that leaves pods after {time} stops it"),
     }
 }
 
@@ -115,8 +125,15 @@ pub fn json(prepared: &RollPrepared) -> Value {
         json!({ "slot": machine.slot.to_string(), "instance": machine.instance, "group": group(machine.group), "reasons": machine.behind })
     });
     let groups = view.groups.iter().map(|group| {
-        let (surge, unavailable) = (group.max_surge, group.max_unavailable);
-        json!({ "name": group.name, "count": group.count, "max_surge": surge, "max_unavailable": unavailable, "selected": group.selected })
+        json!({
+            "name": group.name,
+            "count": group.count,
+            "max_surge": group.max_surge,
+            "max_unavailable": group.max_unavailable,
+            "drain_timeout": group.drain_timeout,
+            "on_drain_timeout": if group.force_drain { "force" } else { "stop" },
+            "selected": group.selected,
+        })
     });
     let lines = prepared.lines.iter().map(line_json);
     json!({

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::render::rolling::{blocked, ended_json, line_json, steps};
+use crate::cli::render::rolling::{blocked, drain_rule, ended_json, line_json, steps};
 use crate::cli::text::{Ink, Page, count, ink};
 use crate::clock::in_words;
 use crate::operation::{End, Hop, UpgradePrepared, UpgradeReport};
@@ -30,7 +30,7 @@ pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
             }
             (false, room) => format!("{room} at a time (max_unavailable)"),
         };
-        page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {rule}").into()]);
+        page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {rule}; {}", drain_rule(group)).into()]);
     }
     for (number, hop) in prepared.hops.iter().enumerate() {
         one(&mut page, hop, number + 1, whole);

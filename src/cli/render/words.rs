@@ -52,6 +52,7 @@ pub fn tense(action: &Action) -> Tense {
         (Work::Node { task: NodeTask::Cordon, .. }, _) => of("cordoning", "cordoned", "cordoned"),
         (Work::Node { task: NodeTask::Uncordon, .. }, _) => of("uncordoning", "uncordoned", "uncordoned"),
         (Work::Node { task: NodeTask::Evict, .. }, _) => of("draining", "drained", "drained"),
+        (Work::Node { task: NodeTask::DeletePods, .. }, _) => of("deleting pods of", "deleted pods of", "freed of its pods"),
         (Work::Node { task: NodeTask::Snapshot, .. }, _) => {
             of("saving etcd before", "saved etcd before", "preceded by a snapshot")
         }

@@ -1,5 +1,6 @@
 //! etcd: how it is, snapshots of it in the store, and putting one back.
 
+mod before;
 mod restore;
 mod save;
 
@@ -10,10 +11,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::apply::{NodeInputs, fleet_of};
-use crate::bootstrap::inspect::{EtcdStatus, Query};
+use crate::bootstrap::inspect::{self, EtcdStatus, Query};
 use crate::bootstrap::{Fleet, Nodes};
 use crate::cloud::Scope;
-use crate::cluster::Role;
+use crate::cluster::{KubernetesVersion, Role};
 use crate::digest::hex;
 use crate::operation::OperationError;
 use crate::operation::keys::stored_pki;
@@ -22,6 +23,7 @@ use crate::operation::session::Env;
 use crate::recorded::State;
 use crate::store::{ClusterStore, Listed, Restore, Snapshot};
 
+pub(in crate::operation) use before::saving_nodes;
 pub use restore::{RestorePlan, RestoreReport, apply_restore, prepare_restore};
 pub use save::{SnapshotReport, etcd_snapshot};
 
@@ -89,6 +91,13 @@ impl Site {
         self.fleet.machines.get(slot).map(|machine| machine.instance.clone()).unwrap_or_default()
     }
 
+    /// The newest Kubernetes that writes into etcd: in the middle of an upgrade not that of the spec.
+    async fn version(&self) -> KubernetesVersion {
+        let asked = self.planes().iter().map(|slot| self.nodes.ask(Query::Version, slot, Arc::clone(&self.fleet)));
+        let said = futures::future::join_all(asked).await.into_iter().flatten();
+        said.filter_map(|json| inspect::version(&json)).max().unwrap_or(self.state.model.kubernetes)
+    }
+
     /// Asks every control plane.
     async fn status(&self) -> (EtcdStatus, BTreeMap<String, String>) {
         let asked = self
@@ -128,7 +137,7 @@ pub async fn etcd_snapshots(env: &Env, name: Option<&str>) -> Result<SnapshotLis
     Ok(SnapshotList { cluster: name, uid: held.state.uid, snapshots, location: format!("{}/etcd", store.location()), restore })
 }
 
-fn newest(listed: Vec<Listed>, uid: &str) -> Option<Snapshot> {
+pub(in crate::operation) fn newest(listed: Vec<Listed>, uid: &str) -> Option<Snapshot> {
     listed.into_iter().filter_map(|listed| listed.snapshot.ok()).rfind(|snapshot| snapshot.uid == uid)
 }
 

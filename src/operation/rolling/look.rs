@@ -36,6 +36,8 @@ pub(super) struct Memory {
     /// By slot, with the time of the start.
     pub works: BTreeMap<String, (crate::desired::Slot, Work, Time)>,
     pub failed: BTreeMap<String, (Work, String)>,
+    /// By slot, why pods are left there although their time is over.
+    pub overdue: BTreeMap<String, String>,
     /// By group.
     pub refused: BTreeMap<String, String>,
     /// Instances that were not well at the first look.
@@ -85,7 +87,8 @@ impl Eyes<'_> {
         let now = super::view::now(self.env);
         // Node by node the budgets matter only while pods are to go, or before the first are.
         let stale = memory.asked.is_none_or(|asked| now >= asked + BUDGETS);
-        let going = memory.works.values().any(|(_, work, _)| *work == Work::Drain) || memory.kept.iter().any(|kept| kept.never);
+        let going = memory.works.values().any(|(_, work, _)| matches!(work, Work::Drain { .. }))
+            || memory.kept.iter().any(|kept| kept.never);
         let budgets = (site.to.is_some() || !site.behind.is_empty()) && (memory.asked.is_none() || (going && stale));
         let control = site.cluster.groups_of(Role::ControlPlane).any(|group| super::view::is_selected(site, group));
         let (mut nodes, mut etcd) = (None, None);

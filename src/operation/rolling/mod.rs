@@ -22,6 +22,7 @@ use crate::cloud::Calls;
 use crate::cluster::{Cluster, KubernetesVersion, Role};
 use crate::desired::{ResourceId, Slot, desired};
 use crate::observed::Observed;
+use crate::operation::etcd::saving_nodes;
 use crate::operation::keys::{pki_of, stored_pki};
 use crate::operation::lock::watch_lock;
 use crate::operation::opened::{open, world};
@@ -190,7 +191,7 @@ pub async fn prepare_roll(env: &Env, request: &RollRequest) -> Result<RollPrepar
     let mut memory = Memory::default();
     let seen = eyes.look(&site, &state, &mut memory).await?;
     let view = view::view(&site, &state, &seen, &mut memory, view::now(env));
-    let (lines, seconds, end) = outline(&view);
+    let (lines, seconds, end) = outline(&view, env.node_limit);
     let ill = view.machines.iter().filter(|machine| machine.ill_before && !machine.is_behind());
     Ok(RollPrepared {
         cluster: opened.cluster.name.clone(),
@@ -232,6 +233,7 @@ async fn locked(
         return Err(env.unknown(&opened.cluster.name).await?);
     };
     let recorder = Arc::new(Recorder::new(opened.store.clone(), held));
+    let env = &Env { nodes: saving_nodes(env, &opened.store, &recorder, lock, None), ..env.clone() };
     let (world, recorder) = world(env, &opened, recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);

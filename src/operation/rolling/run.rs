@@ -9,6 +9,7 @@ use futures::stream::FuturesUnordered;
 
 use crate::apply::{self, Event, Failure, NodeInputs, Outcome, World};
 use crate::cloud::{CloudError, ErrorClass};
+use crate::cluster::DrainEnd;
 use crate::operation::OperationError;
 use crate::recorded::State;
 use crate::rolling::{Blocked, Decision, LOOK, Machine, Stage, Step, View, Work, next_step};
@@ -51,7 +52,7 @@ pub(super) async fn roll(
             // What is in work is recorded as it ends; the next run looks again.
             Err(error) => {
                 while let Some((step, ended)) = works.next().await {
-                    keep(&mut memory, &mut all, &step, ended);
+                    keep(site, &mut memory, &mut all, &step, ended);
                 }
                 return Err(error.into());
             }
@@ -60,7 +61,7 @@ pub(super) async fn roll(
         site.observed.records.clone_from(&seen.records);
         site.observed.instances.clone_from(&seen.instances);
         let mut view = view::view(site, &state, &seen, &mut memory, view::now(eyes.env));
-        let decision = begin(site, &world, &inputs, &mut view, &mut memory, &works);
+        let decision = begin(site, &world, &inputs, &mut view, &mut memory);
         let (begun, decision) = decision;
         for work in begun {
             works.push(work);
@@ -78,7 +79,7 @@ pub(super) async fn roll(
             _ => view.now + LOOK,
         };
         // While nothing of ours is in work only looking again can tell what has changed.
-        let drains = memory.works.values().any(|(_, work, _)| *work == Work::Drain);
+        let drains = memory.works.values().any(|(_, work, _)| matches!(work, Work::Drain { .. }));
         let pause = match (works.is_empty(), drains) {
             (true, _) => until.saturating_sub(view.now).clamp(1, LOOK),
             (false, true) => 3 * LOOK,
@@ -86,10 +87,10 @@ pub(super) async fn roll(
         };
         tokio::select! {
             Some((step, ended)) = works.next(), if !works.is_empty() => {
-                let stops = keep(&mut memory, &mut all, &step, ended);
+                let stops = keep(site, &mut memory, &mut all, &step, ended);
                 if let Some(stop) = stops {
                     while let Some((step, ended)) = works.next().await {
-                        keep(&mut memory, &mut all, &step, ended);
+                        keep(site, &mut memory, &mut all, &step, ended);
                     }
                     return Ok((all, End::Blocked(stop)));
                 }
@@ -107,13 +108,14 @@ fn begin(
     inputs: &Arc<NodeInputs>,
     view: &mut View,
     memory: &mut Memory,
-    works: &FuturesUnordered<BoxFuture<'static, Ended>>,
 ) -> (Vec<BoxFuture<'static, Ended>>, Decision) {
     let mut begun: Vec<BoxFuture<'static, Ended>> = vec![];
     loop {
         let decision = next_step(view);
         let Decision::Do(step) = decision else { return (begun, decision) };
-        if world.stop.is_cancelled() || works.len() + begun.len() >= world.node_limit.max(1) {
+        // Waiting for AWS takes nobody's turn.
+        let busy = memory.works.values().filter(|(_, work, _)| work.is_over_ssh()).count();
+        if world.stop.is_cancelled() || (step.work.is_over_ssh() && busy >= world.node_limit.max(1)) {
             let what = "its turn: no more machines are worked on at once".to_owned();
             return (begun, Decision::Wait { what, until: view.now + LOOK });
         }
@@ -191,9 +193,28 @@ fn failed(plan: &crate::plan::Plan, why: String) -> Outcome {
 }
 
 /// Remembers how a step ended; gives what ends the roll, if it does.
-fn keep(memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outcome, String>) -> Option<Blocked> {
+fn keep(site: &Site, memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outcome, String>) -> Option<Blocked> {
     let slot = step.slot.to_string();
     memory.works.remove(&slot);
+    // Whatever comes next with this slot begins anew.
+    memory.overdue.remove(&slot);
+    let group = site.cluster.group(&step.slot.group);
+    let forces = group.is_some_and(|group| group.rolling_update.on_drain_timeout == DrainEnd::Force);
+    let ended = match (&step.work, ended) {
+        (Work::Drain { force: false, .. }, Ok(outcome)) => match overdue(&outcome) {
+            Some(why) => {
+                memory.overdue.insert(slot, why);
+                memory.asked = None;
+                // What is gone on from is no failure of the run.
+                if !forces {
+                    all.failed.extend(outcome.failed);
+                }
+                return None;
+            }
+            None => Ok(outcome),
+        },
+        (_, ended) => ended,
+    };
     let failure = match ended {
         Ok(outcome) => {
             let first = outcome.failed.first().map(|failed| failed.failure.clone());
@@ -224,6 +245,14 @@ fn keep(memory: &mut Memory, all: &mut Outcome, step: &Step, ended: Result<Outco
     // The budgets of this very moment explain a drain that did not end.
     memory.asked = None;
     None
+}
+
+/// Why pods are left, where a drain had all of its time.
+fn overdue(outcome: &Outcome) -> Option<String> {
+    outcome.failed.iter().find_map(|failed| match &failed.failure {
+        Failure::Node(error) if error.is_overdue() => Some(error.cause.clone()),
+        _ => None,
+    })
 }
 
 fn is_want_of_room(failure: &Failure) -> bool {

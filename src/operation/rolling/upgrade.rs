@@ -16,6 +16,7 @@ use crate::bootstrap::{Bundle, Pki};
 use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, KubernetesVersion, Packages};
 use crate::observed::Observed;
+use crate::operation::etcd::saving_nodes;
 use crate::operation::keys::{pki_of, stored_pki};
 use crate::operation::lock::watch_lock;
 use crate::operation::opened::{Opened, open, world};
@@ -105,7 +106,7 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
     let mut hops = vec![];
     for (number, &to) in way.hops.iter().enumerate() {
         view.to = Some(to);
-        let (lines, seconds, end) = outline(&view);
+        let (lines, seconds, end) = outline(&view, env.node_limit);
         let blocked = blocks(&opened.cluster, to).first().map(|what| stop(what, &opened.cluster.name));
         let begun = number == 0 && to == opened.cluster.kubernetes;
         let end = blocked.map_or(end, Decision::Blocked);
@@ -342,7 +343,9 @@ impl Climb<'_> {
 
     async fn hop(&self, cluster: &Cluster, to: KubernetesVersion, observed: Observed) -> Result<(Outcome, End), OperationError> {
         // Nodes of its own for each hop: they keep the bundle that they have read.
-        let (world, _): (Arc<World>, _) = world(self.env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
+        let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
+        let env = &Env { nodes, ..self.env.clone() };
+        let (world, _): (Arc<World>, _) = world(env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
         let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
         let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
         let cloud = Arc::clone(&self.opened.cloud);

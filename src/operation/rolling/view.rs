@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::bootstrap::inspect;
-use crate::cluster::{InstanceGroup, Role};
+use crate::cluster::{DrainEnd, InstanceGroup, Role};
 use crate::desired::{ResourceId, Slot};
 use crate::operation::session::Env;
 use crate::recorded::{Node, NodePhase, State};
@@ -43,6 +43,8 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
             count: group.count,
             max_surge,
             max_unavailable,
+            drain_timeout: Time::from(group.rolling_update.drain_timeout),
+            force_drain: group.rolling_update.on_drain_timeout == DrainEnd::Force,
             zones: group.zones.clone(),
             selected: is_selected(site, group),
             refused: memory.refused.get(&group.name).cloned(),
@@ -228,6 +230,7 @@ fn machine(
         since,
         work: work.map(|(_, work, _)| work),
         failed: memory.failed.get(&text).cloned(),
+        overdue: memory.overdue.get(&text).cloned(),
         blockers: kept.collect(),
         ..Machine::new(slot, instance, place)
     })

@@ -14,7 +14,7 @@ pub use skew::skew;
 use crate::cluster::KubernetesVersion;
 use crate::rolling::{
     Cordon, Decision, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time, View, Work, beside,
-    in_work, node_groups, nodes,
+    in_work, node_groups, nodes, stuck,
 };
 
 /// What comes next on the way of all machines to this version.
@@ -100,8 +100,8 @@ impl<'a> Site<'a> {
     }
 
     fn control_planes(&self) -> Option<Decision> {
-        if let Some(machine) = self.planes().find(|machine| machine.failed.is_some()) {
-            return Some(failed(machine));
+        if let Some(machine) = self.planes().find(|machine| self.view.is_stuck(machine)) {
+            return Some(stuck(self.view, machine, AGAIN));
         }
         let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours;
         if !self.planes().any(|machine| open(&machine)) {
@@ -135,7 +135,7 @@ impl<'a> Site<'a> {
             _ if self.view.snapshot.as_deref() != Some(&target.instance) => self.step(target, Work::Snapshot),
             _ if leads && let Some(heir) = heir() => self.step(target, Work::MoveLeader { to: heir.slot.clone() }),
             Machine { cordon: Cordon::No, .. } => self.step(target, Work::Cordon),
-            Machine { drained: false, .. } => nodes::drain(target),
+            Machine { drained: false, .. } => nodes::drain(self.view, target),
             _ => self.upgrade(target),
         }
     }
@@ -202,8 +202,8 @@ impl<'a> Site<'a> {
 
     fn group(&self, number: usize, group: &Group) -> Decision {
         let machines: Vec<&Machine> = self.view.machines.iter().filter(|machine| machine.group == number).collect();
-        let idle = || machines.iter().copied().filter(|machine| machine.work.is_none() && machine.failed.is_none());
-        let stuck = machines.iter().find(|machine| machine.failed.is_some());
+        let idle = || machines.iter().copied().filter(|machine| machine.work.is_none() && !self.view.is_stuck(machine));
+        let failed = machines.iter().find(|machine| self.view.is_stuck(machine));
         let mut late = None;
         for machine in idle().filter(|machine| machine.cordon == Cordon::Ours) {
             match machine {
@@ -212,9 +212,9 @@ impl<'a> Site<'a> {
                     wait => late = late.or(wait),
                 },
                 // Where one has failed the next would fail as well.
-                _ if stuck.is_some() => {}
+                _ if failed.is_some() => {}
                 Machine { drained: true, .. } => return self.upgrade(machine),
-                _ => match nodes::drain(machine) {
+                _ => match nodes::drain(self.view, machine) {
                     step @ Decision::Do(_) => return step,
                     stop => late = late.or(Some(stop)),
                 },
@@ -227,14 +227,14 @@ impl<'a> Site<'a> {
         // What is out already costs nothing.
         left.sort_by_key(|machine| (machine.is_available(), &machine.slot));
         if let Some(machine) = left.first()
-            && stuck.is_none()
+            && failed.is_none()
             && late.is_none()
         {
             let available = machine.is_available();
             match machine.cordon {
                 Cordon::No if machine.is_ready() && room => return self.step(machine, Work::Cordon),
                 Cordon::No if machine.ill_before && self.view.force => return self.step(machine, Work::Cordon),
-                Cordon::Foreign => return nodes::drain(machine),
+                Cordon::Foreign => return nodes::drain(self.view, machine),
                 _ if !available => late = self.unwell(machine, PATIENCE),
                 _ => {}
             }
@@ -242,8 +242,8 @@ impl<'a> Site<'a> {
         if let Some((machine, work)) = machines.iter().find_map(|machine| Some((machine, machine.work.as_ref()?))) {
             return in_work(self.view, machine, work);
         }
-        match (stuck, late) {
-            (Some(machine), _) => failed(machine),
+        match (failed, late) {
+            (Some(machine), _) => stuck(self.view, machine, AGAIN),
             (None, Some(stop)) => stop,
             // Room that is taken by machines that are there already, and not well.
             (None, None) if !left.is_empty() => {
@@ -265,15 +265,6 @@ fn out_of(machines: &[&Machine]) -> usize {
 /// Machines of a group that may be away at the same time: where it stands a machine cannot be upgraded without being away.
 pub fn room(group: &Group) -> usize {
     (group.max_unavailable as usize).max(1)
-}
-
-fn failed(machine: &Machine) -> Decision {
-    let (work, why) = match &machine.failed {
-        Some((work, why)) => (work.as_str(), why.as_str()),
-        None => ("work", "it is not known why"),
-    };
-    let kept = machine.blockers.iter().map(|blocker| format!("; {blocker}")).collect::<String>();
-    Decision::blocked(format!("{}: {work} failed: {why}{kept}", machine.slot), AGAIN)
 }
 
 fn member_of<'a>(members: &'a [Member], machine: &Machine) -> Option<&'a Member> {

@@ -132,6 +132,28 @@ impl Text for Taint {
     }
 }
 
+/// Whole seconds, more than none and at most a day; written as `90s`, `10m` or `1h 30m`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Period(pub u32);
+
+/// Seconds.
+const DAY: i64 = 24 * 60 * 60;
+
+impl Text for Period {
+    const WHAT: &'static str = "a time, such as \"90s\" or \"10m\"";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let form = "write it as \"90s\", \"10m\" or \"1h 30m\"";
+        let Ok(time) = text.parse::<jiff::SignedDuration>() else {
+            return Err(Fault::new(Code::Period, format!("{} is not a time", quoted(text))).help(form));
+        };
+        match u32::try_from(time.as_secs()) {
+            Ok(seconds) if (1..=DAY).contains(&time.as_secs()) && time.subsec_nanos() == 0 => Ok(Self(seconds)),
+            _ => Err(Fault::new(Code::Period, format!("{} is not from 1 s to 24 h, in whole seconds", quoted(text))).help(form)),
+        }
+    }
+}
+
 impl Read for Amount {
     const WANTED: &'static str = "a whole number or a share, such as 1 or \"25%\"";
 
