@@ -159,7 +159,7 @@ fn main() {
     let steps = Steps::usual();
     println!(
         "rolls in virtual time; {PLANES} of the nodes are control planes; create and join {} s, drain {} s, terminate {} s",
-        { steps.joined },
+        steps.joined,
         steps.drain,
         Work::Terminate.usual()
     );

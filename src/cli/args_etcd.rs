@@ -29,9 +29,10 @@ pub struct SnapshotArgs {
     /// Name of the cluster
     #[arg(value_name = "NAME")]
     pub cluster: Option<String>,
-    /// How many snapshots are kept; older ones go once the new one is proven. Those of rolls and upgrades are counted by themselves
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub keep: u32,
+    /// How many snapshots are kept; older ones go once the new one is proven. Otherwise etcd.snapshots_kept of the spec. Those of rolls and
+    /// upgrades are counted by themselves
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: Option<u32>,
 }
 
 /// List the snapshots of a cluster in the state store

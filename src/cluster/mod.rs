@@ -41,6 +41,13 @@ pub struct Cluster {
     pub components: Box<Components>,
     /// `delete cluster` refuses.
     pub prevent_destroy: bool,
+    /// Snapshots of etcd that stay in the store, of each kind.
+    #[serde(default = "snapshots_kept")]
+    pub snapshots_kept: u32,
+}
+
+fn snapshots_kept() -> u32 {
+    10
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -309,6 +316,7 @@ impl Cluster {
             packages: Packages::Apt { mirror: None, signing_key: None },
             components: Box::default(),
             prevent_destroy: false,
+            snapshots_kept: snapshots_kept(),
         }
     }
 

@@ -42,6 +42,7 @@ pub fn cluster() -> Cluster {
         packages: Packages::Apt { mirror: None, signing_key: None },
         components: Default::default(),
         prevent_destroy: false,
+        snapshots_kept: 10,
     }
 }
 

@@ -26,6 +26,7 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
         packages: _,
         components,
         prevent_destroy: _,
+        snapshots_kept: _,
     } = previous;
     let crate::cluster::Network { cidr, pods, services, cni, topology } = network;
     let kind = |topology: &crate::cluster::Topology| match topology {

@@ -88,6 +88,7 @@ pub(crate) fn cluster(spec: &SpecFile, around: &Surroundings, findings: &mut Fin
         packages: packages?,
         components: Box::new(components?),
         prevent_destroy: value(&spec.prevent_destroy)?,
+        snapshots_kept: value(&spec.etcd.as_ref()?.value.snapshots_kept)?.0,
         zones,
         groups,
     })

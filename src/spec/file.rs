@@ -210,6 +210,8 @@ table! {
         extra_args: Map<FlagName, FlagValue> = default({});
         /// Environment variables; from Kubernetes 1.31 on.
         extra_envs: Map<EnvName, FlagValue> = default({});
+        /// How many snapshots stay in the state store, of those that somebody asked for and of those of rolls and upgrades each.
+        snapshots_kept: Int<1, 1000> = default(10);
     }
 }
 

@@ -58,6 +58,7 @@ pub fn cluster(public_key: &str, key: &Path, bundle: &Path) -> Cluster {
         packages: Packages::Bundle(bundle.into()),
         components: Default::default(),
         prevent_destroy: false,
+        snapshots_kept: 10,
     }
 }
 

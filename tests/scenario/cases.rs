@@ -174,6 +174,7 @@ pub fn cases() -> Vec<Case> {
         ),
         ("packages", "../.lab/bundle", "../other", Registers, &["packages.bundle"]),
         ("packages", "source = \"bundle\"\nbundle = \"../.lab/bundle\"", "source = \"apt\"", Registers, &["packages"]),
+        ("snapshots_kept", "\n[packages]", "\n[etcd]\nsnapshots_kept = 48\n[packages]", Registers, &["snapshots_kept"]),
         ("prevent_destroy", "prevent_destroy = false", "prevent_destroy = true", Registers, &["prevent_destroy"]),
         (
             "groups",
@@ -368,6 +369,7 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         packages: _,
         components,
         prevent_destroy: _,
+        snapshots_kept: _,
     } = cluster;
     let Components {
         api_server: _,
@@ -435,6 +437,7 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         "patches",
         "ignore_preflight_errors",
         "prevent_destroy",
+        "snapshots_kept",
         "group.name",
         "group.role",
         "group.count",

@@ -136,3 +136,18 @@ async fn snapshots_of_rolls_do_not_pile_up_and_take_none_away_that_somebody_aske
     let all = listed(&world).await;
     assert_eq!((all.len(), reasons(&all).len()), (11, 10));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_spec_says_how_many_snapshots_stay_of_each_kind_and_keep_says_otherwise() {
+    let few = HA.replace("[ssh]\n", "[etcd]\nsnapshots_kept = 2\n\n[ssh]\n");
+    let world = behind(&few).await;
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let _ = world.run(&["etcd", "snapshot"]).await.expect(0);
+    }
+    let _ = world.run(&["rolling-update", "--yes"]).await.expect(0);
+    let all = listed(&world).await;
+    assert_eq!((all.len(), reasons(&all).len()), (4, 2));
+    let _ = world.run(&["etcd", "snapshot", "--keep", "5"]).await.expect(0);
+    assert_eq!(listed(&world).await.len(), 5);
+}

@@ -213,6 +213,7 @@ fn errors() -> Vec<Case> {
         case(RollingUpdate, "max_surge = 1, max", "max_surge = 0, max", "no machine could ever be replaced", "rolling_update"),
         case(RollingUpdate, "max_surge = 1, max", "max_surge = \"150%\", max", "\"0%\" to \"100%\"", "rolling_update"),
         case(RollingUpdate, COUNT_CP, format!("{COUNT_CP}\nrolling_update.max_surge = 3"), "one at a time", "max_surge = 3"),
+        case(OutOfRange, "[aws]\n", "[etcd]\nsnapshots_kept = 0\n[aws]\n", "must be 1 to 1000", "snapshots_kept"),
         drain(Period, "drain_timeout = \"0s\"", "from 1 s to 24 h"),
         drain(Period, "drain_timeout = \"-5m\"", "from 1 s to 24 h"),
         drain(Period, "drain_timeout = \"90ms\"", "whole seconds"),

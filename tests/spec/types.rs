@@ -70,6 +70,7 @@ mount_path = "/etc/extra"
 read_only = true
 path_type = "File"
 [etcd]
+snapshots_kept = 48
 extra_args.quota-backend-bytes = "8589934592"
 extra_envs.GODEBUG = "x"
 [kubelet]

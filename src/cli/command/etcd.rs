@@ -59,8 +59,7 @@ async fn snapshot(session: &Session<'_>, args: SnapshotArgs) -> Result<u8, Refus
     let name = env.name(session.cluster(args.cluster.as_deref()).as_deref()).await?;
     let again = format!("kubewright etcd snapshot {name}");
     let (progress, stop) = (Progress::begin(&session.ui, session.outside.clock()), CancellationToken::new());
-    let keep = usize::try_from(args.keep).unwrap_or(usize::MAX);
-    let work = etcd_snapshot(&env, Some(&name), keep, progress.sink(), stop.clone());
+    let work = etcd_snapshot(&env, Some(&name), args.keep, progress.sink(), stop.clone());
     let done = session.interruptible(&progress, &stop, work).await;
     progress.end();
     let Some(done) = done else { return Ok(stopped_at_once(session, &env, &name, &again).await) };

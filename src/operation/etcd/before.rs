@@ -16,9 +16,6 @@ use crate::store::{ClusterStore, Hold, Lock, Recorder};
 use super::Site;
 use super::save::{Order, store};
 
-/// Snapshots that are kept of those that rolls and upgrades took; those of `etcd snapshot` are counted by themselves.
-const KEPT: usize = 10;
-
 /// Nodes whose snapshots go to the store. All other tasks go through.
 struct SavingNodes {
     nodes: Arc<dyn Nodes>,
@@ -75,7 +72,7 @@ impl SavingNodes {
             fresh: self.ids.fresh(),
             by: &self.by,
             why: Some(why),
-            keep: KEPT,
+            keep: site.state.model.snapshots_kept,
             hold: &self.hold,
             // What was begun is finished: the machine is not touched before.
             stop: &CancellationToken::new(),

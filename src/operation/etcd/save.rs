@@ -27,11 +27,11 @@ pub struct SnapshotReport {
     pub seconds: f64,
 }
 
-/// Takes a snapshot, and keeps the newest `keep` of this cluster.
+/// Takes a snapshot, and keeps the newest `keep` of this cluster; `None`: as many as its spec says.
 pub async fn etcd_snapshot(
     env: &Env,
     name: Option<&str>,
-    keep: usize,
+    keep: Option<u32>,
     events: Sink,
     stop: CancellationToken,
 ) -> Result<SnapshotReport, OperationError> {
@@ -43,7 +43,7 @@ pub async fn etcd_snapshot(
 async fn locked(
     env: &Env,
     name: &str,
-    keep: usize,
+    keep: Option<u32>,
     events: &Sink,
     stop: &CancellationToken,
     lock: &Lock,
@@ -57,7 +57,7 @@ async fn locked(
         fresh: env.ids.fresh(),
         by: &env.by,
         why: None,
-        keep,
+        keep: keep.unwrap_or(site.state.model.snapshots_kept),
         hold: &lock.hold(),
         stop,
         tell: &tell,
@@ -81,7 +81,7 @@ pub(super) struct Order<'a> {
     /// What it was taken before; `None`: somebody asked for it.
     pub why: Option<String>,
     /// How many of its kind stay.
-    pub keep: usize,
+    pub keep: u32,
     pub hold: &'a Hold,
     pub stop: &'a CancellationToken,
     pub tell: &'a (dyn Fn(String) + Send + Sync),
@@ -203,7 +203,11 @@ async fn retain(site: &Site, new: &Snapshot, order: &Order<'_>) -> Result<Vec<St
         )));
     }
     let mut dropped = vec![];
-    for old in ours.iter().take(ours.len().saturating_sub(order.keep.max(1))).filter(|old| *old != new) {
+    for old in ours
+        .iter()
+        .take(ours.len().saturating_sub(usize::try_from(order.keep.max(1)).unwrap_or(usize::MAX)))
+        .filter(|old| *old != new)
+    {
         order.hold.confirm().await?;
         site.store.drop_snapshot(&old.id).await?;
         dropped.push(old.id.clone());

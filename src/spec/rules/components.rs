@@ -69,7 +69,7 @@ pub(super) fn check(spec: &SpecFile, findings: &mut Findings) {
         envs(&keys.extra_envs, version, findings);
         volumes(&keys.extra_volumes, findings);
     }
-    if let Some(EtcdKeys { extra_args, extra_envs }) = spec.etcd.as_ref().map(|at| &at.value) {
+    if let Some(EtcdKeys { extra_args, extra_envs, snapshots_kept: _ }) = spec.etcd.as_ref().map(|at| &at.value) {
         flags("etcd", extra_args, version, findings);
         envs(extra_envs, version, findings);
     }
