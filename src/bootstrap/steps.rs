@@ -93,7 +93,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
-            list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+            list.add("kubelet", MINUTE, Work::Now(kubelet(cluster, false)?));
             list.mix(bundle.and_then(|bundle| bundle.sum("bin/kubelet")).unwrap_or_default());
             if apt && place.group.role == Role::ControlPlane {
                 list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
@@ -314,8 +314,10 @@ ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELE
 "#;
 pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=containerd.service\n";
 
-pub(super) fn kubelet(cluster: &Cluster) -> Result<String, String> {
-    body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
+/// `held`: the program of this version is put in place by a later step.
+pub(super) fn kubelet(cluster: &Cluster, held: bool) -> Result<String, String> {
+    let version = format!("v{}", cluster.kubernetes);
+    body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": version, "held": held}))
 }
 
 fn certificates(pki: &Pki) -> Result<String, String> {
