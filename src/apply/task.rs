@@ -72,9 +72,8 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         NodeTask::Evict => Some(NodePhase::Drained),
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
-        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {
-            return Ok(());
-        }
+        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(()),
+        NodeTask::Fetch | NodeTask::Upgrade | NodeTask::UpgradeFirst => return Ok(()),
     };
     let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
     let edit = move |state: &mut State| {

@@ -8,7 +8,7 @@ use super::bundle::Bundle;
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::packages::{PROGRAMS, apt_packages, bundled, pull};
 use super::template::render;
-use super::upgrade::upgrade;
+use super::upgrade::{fetch, upgrade};
 use super::{Machine, NodeTask, Pki, cni, pki};
 use crate::cluster::{Cluster, Cni, KubernetesVersion, Packages, Role, policy};
 use crate::digest::sha256;
@@ -165,6 +165,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let values = json!({"instance": place.machine.instance, "address": place.machine.private_address});
             list.named("member", 2 * MINUTE, "etcdctl member remove", Work::Elsewhere(etcd("member", values)?));
         }
+        NodeTask::Fetch => fetch(&mut list, place, bundle)?,
         NodeTask::Upgrade => upgrade(&mut list, place, bundle, false)?,
         NodeTask::UpgradeFirst => upgrade(&mut list, place, bundle, true)?,
         NodeTask::Drain => {

@@ -12,6 +12,16 @@ use crate::cluster::{Cni, Packages, Role, policy};
 /// Programs that follow kubeadm.
 const LATER: [&str; 2] = ["kubelet", "kubectl"];
 
+/// What a machine gets of a bundle before anything of its cluster is upgraded: the last control plane's `kubeadm upgrade` has kube-proxy and
+/// CoreDNS replaced on all machines, and those of a bundle have an image from nowhere else.
+pub(super) fn fetch(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>) -> Result<(), String> {
+    let Some(bundle) = bundle else { return Ok(()) };
+    let [packages, images] = bundled(bundle, place.cluster, place.group.role, &LATER)?;
+    list.add("packages", 15 * MINUTE, packages);
+    list.add("images", 15 * MINUTE, images);
+    Ok(())
+}
+
 pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>, first: bool) -> Result<(), String> {
     let cluster = place.cluster;
     let control_plane = place.group.role == Role::ControlPlane;
@@ -28,11 +38,7 @@ pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>
                 list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
             }
         }
-        (Packages::Bundle(_), Some(bundle)) => {
-            let [packages, images] = bundled(bundle, place.cluster, place.group.role, &LATER)?;
-            list.add("packages", 15 * MINUTE, packages);
-            list.add("images", 15 * MINUTE, images);
-        }
+        (Packages::Bundle(_), Some(_)) => fetch(list, place, bundle)?,
         (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
     }
     list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));

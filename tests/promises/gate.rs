@@ -39,7 +39,7 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 16] = [
+const TASKS: [NodeTask; 17] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -54,6 +54,7 @@ const TASKS: [NodeTask; 16] = [
     NodeTask::Snapshot,
     NodeTask::MoveLeader,
     NodeTask::RemoveMember,
+    NodeTask::Fetch,
     NodeTask::UpgradeFirst,
     NodeTask::Upgrade,
 ];

@@ -74,6 +74,7 @@ const UNREACHED: [(&str, &str); 5] = [
     ("store:put-damaged", "only where a damaged state is put aside: tests/scenario/damage.rs"),
     ("node:upgrade-first", "killed at every task and every write of an upgrade: tests/scenario/upgrade_kills.rs"),
     ("node:upgrade", "the same"),
+    ("node:fetch", "the same"),
     ("node:uncordon", "only where a roll is given up: tests/scenario/rolling.rs"),
 ];
 
