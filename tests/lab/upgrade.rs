@@ -75,6 +75,10 @@ pub fn upgrades(lab: &Lab) {
     drop((api, service));
 
     is_of_the_new_version(&cluster, 6);
+    // Whatever runs anywhere had its image there before.
+    let events = items(&cluster, &["get", "events", "-A"]);
+    let pulled = events.iter().filter_map(|event| event["message"].as_str()).filter(|text| text.contains("Failed to pull image"));
+    assert_eq!(pulled.collect::<Vec<_>>(), Vec::<&str>::new());
     kubernetes::works(&cluster);
     cluster.assert_ready(6);
     cluster.assert_no_op();

@@ -3,7 +3,7 @@
 
 use kubewright::cluster::{Cluster, KubernetesVersion, Packages};
 use kubewright::desired::Slot;
-use kubewright::rolling::upgrade::{NoWay, course, room, skew};
+use kubewright::rolling::upgrade::{NoWay, SETTLED, course, room, skew};
 use kubewright::rolling::{
     Address, Cordon, Decision, FORGETTING, Group, Health, Machine, Member, Quorum, Step, View, Work, next_step,
 };
@@ -91,7 +91,10 @@ fn check(view: &View, step: &Step) {
             }
         }
         Work::Uncordon => assert!(machine.kubelet == Some(to) && machine.is_ready(), "{step}"),
-        Work::Publish => assert!(machine.kubelet == Some(to) && machine.is_ready(), "{step}"),
+        Work::Publish => {
+            let settled = view.now >= machine.since + SETTLED;
+            assert!(machine.kubelet == Some(to) && machine.is_ready() && settled, "{step}");
+        }
         Work::Withdraw => {
             let others = planes().filter(|plane| plane.slot != step.slot && plane.address == Address::Published).count();
             assert!(others > 0, "{step}: the API would have no address left");
@@ -118,6 +121,7 @@ fn end(view: &mut View, place: usize) {
         Work::Drain => machine.drained = true,
         Work::Upgrade { .. } => {
             (machine.kubelet, machine.api, machine.health) = (Some(to), control.then_some(to), Health::Ready);
+            machine.since = view.now;
         }
         Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
         Work::Withdraw => machine.address = Address::Withdrawn(view.now),
@@ -170,7 +174,10 @@ fn run(view: &mut View, to: KubernetesVersion, dice: &mut impl Iterator<Item = u
             Decision::Wait { what, until } => {
                 let busy: Vec<usize> = (0..view.machines.len()).filter(|place| view.machines[*place].work.is_some()).collect();
                 if busy.is_empty() {
-                    assert!(what.contains("clients to forget"), "nothing is in work, and it waits for {what}");
+                    assert!(
+                        (what.contains("clients to forget") || what.contains("to stay Ready")),
+                        "nothing is in work, and it waits for {what}"
+                    );
                     view.now = until;
                     continue;
                 }
@@ -290,6 +297,23 @@ fn what_is_not_well_stops_it_and_what_comes_back_does_not() {
         (view.machines[1].api, view.machines[1].health) = (Some(to), Health::Ready);
     };
     assert!(matches!(whole(&answers), Decision::Do(Step { work: Work::Uncordon, .. })));
+    // Also to a run that found it ill, because the one before had died there.
+    let back = |view: &mut View| {
+        answers(view);
+        let machine = &mut view.machines[1];
+        (machine.cordon, machine.address, machine.ill_before) = (Cordon::No, Address::Withdrawn(0), true);
+    };
+    let again = |view: &mut View| {
+        back(view);
+        view.machines[1].health = Health::NotReady("its API server does not answer".into());
+    };
+    assert!(matches!(whole(&again), Decision::Wait { .. }), "{:?}", whole(&again));
+    assert!(matches!(whole(&back), Decision::Wait { .. }), "{:?}", whole(&back));
+    let settled = |view: &mut View| {
+        back(view);
+        view.now = SETTLED;
+    };
+    assert!(matches!(whole(&settled), Decision::Do(Step { work: Work::Publish, .. })));
     // A control plane that is silent because it is being upgraded is gone on with, where nobody else can be asked.
     let mut view = cluster(1, &[], version(34, 2));
     view.to = Some(to);

@@ -32,6 +32,9 @@ pub(super) fn next(view: &View, to: KubernetesVersion) -> Decision {
     }
 }
 
+/// Seconds within which a kubelet of another version starts the static pods anew. Its Node is Ready meanwhile, and at first their old
+/// containers answer.
+pub const SETTLED: Time = 20;
 const MEND: &str =
     "kubewright validate says what to do; --force goes on with what was unhealthy before, as far as the quorum allows";
 const AGAIN: &str = "mend that, then run the same command again";
@@ -68,7 +71,8 @@ impl<'a> Site<'a> {
     fn unfit(&self) -> Option<Decision> {
         for machine in &self.view.machines {
             let slot = &machine.slot;
-            let begun = machine.cordon == Cordon::Ours;
+            // Whoever died in the middle of it left it ill.
+            let begun = machine.cordon == Cordon::Ours || is_away(machine) || self.is_there(machine);
             match (machine.stage, &machine.health) {
                 (Stage::Lost, _) => {
                     return Some(Decision::blocked(
@@ -104,14 +108,13 @@ impl<'a> Site<'a> {
         if let Some(machine) = self.planes().find(|machine| machine.failed.is_some()) {
             return Some(failed(machine));
         }
-        let away = |machine: &Machine| matches!(machine.address, Address::Withdrawn(_));
-        let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours || away(machine);
+        let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours || is_away(machine);
         if !self.planes().any(|machine| open(&machine)) {
             return self.planes().find_map(|machine| self.unwell(machine, PATIENCE));
         }
         let Some(members) = &self.view.members else { return Some(self.silent()) };
         let leads = |machine: &Machine| member_of(members, machine).is_some_and(|member| member.leader);
-        let begun = |machine: &Machine| machine.cordon == Cordon::Ours || away(machine) || machine.api == Some(self.to);
+        let begun = |machine: &Machine| machine.cordon == Cordon::Ours || is_away(machine) || machine.api == Some(self.to);
         let target = self.planes().filter(open).min_by_key(|machine| {
             // What has begun is finished before anything else is touched; the leader goes last.
             (!begun(machine), machine.cordon != Cordon::Ours, leads(machine), &machine.slot)
@@ -121,10 +124,19 @@ impl<'a> Site<'a> {
             return Some(wait);
         }
         if self.is_there(target) {
-            let back = if target.cordon == Cordon::Ours { Work::Uncordon } else { Work::Publish };
-            return Some(self.unwell(target, READY).unwrap_or_else(|| self.step(target, back)));
+            return Some(self.unwell(target, READY).unwrap_or_else(|| self.back(target)));
         }
         Some(self.ill(members, target).unwrap_or_else(|| self.change(members, target)))
+    }
+
+    /// What a control plane that is there gets back.
+    fn back(&self, target: &Machine) -> Decision {
+        let until = target.since + SETTLED;
+        match target.cordon {
+            Cordon::Ours => self.step(target, Work::Uncordon),
+            _ if self.view.now < until => Decision::Wait { what: format!("{} to stay Ready", target.slot), until },
+            _ => self.step(target, Work::Publish),
+        }
     }
 
     fn change(&self, members: &[Member], target: &Machine) -> Decision {
@@ -290,6 +302,10 @@ impl<'a> Site<'a> {
             (None, None) => Decision::Done,
         }
     }
+}
+
+fn is_away(machine: &Machine) -> bool {
+    matches!(machine.address, Address::Withdrawn(_))
 }
 
 fn out_of(machines: &[&Machine]) -> usize {
