@@ -86,6 +86,9 @@ enum Command {
         /// Small programs in place of Kubernetes, in a folder of their own
         #[arg(long)]
         stand_ins: bool,
+        /// In `bundle-VERSION`, beside the bundle of `up`
+        #[arg(long, conflicts_with = "stand_ins")]
+        beside: bool,
     },
     /// Build Kubernetes' programs from source and print where they are
     Components {
@@ -133,7 +136,14 @@ pub fn run() -> Result<ExitCode> {
         Command::Account { output, without } => account::run(&lab, output, &without)?,
         Command::Fault(command) => fault::run(&lab, command)?,
         Command::Iam(command) => iam::run(&lab, command)?,
-        Command::Bundle { kubernetes, stand_ins } => bundle::run(&lab, &kubernetes, stand_ins)?,
+        Command::Bundle { kubernetes, stand_ins, beside } => {
+            let kind = match (stand_ins, beside) {
+                (true, _) => bundle::Kind::StandIns,
+                (_, true) => bundle::Kind::Beside,
+                _ => bundle::Kind::Real,
+            };
+            bundle::run(&lab, &kubernetes, kind)?;
+        }
         Command::Components { kubernetes, only } => components::run(&lab, &kubernetes, &only)?,
         Command::Kill { instance } => status::order(&lab, &instance, "kill")?,
         Command::Boot { instance } => status::order(&lab, &instance, "boot")?,

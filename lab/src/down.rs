@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::components::catalogue::KUBERNETES;
 use crate::state::Lab;
 use crate::{cgroups, requirements, sysctl, up};
 
@@ -58,7 +59,8 @@ pub fn clean(lab: &Lab) -> Result<()> {
         bail!("{} cannot be removed", left.display());
     }
     sysctl::put_back(&lab.run().join("inotify"));
-    for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle(), lab.packages()] {
+    let further = KUBERNETES.iter().map(|module| lab.bundle_of(module.version));
+    for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle(), lab.packages()].into_iter().chain(further) {
         remove(&dir)?;
     }
     remove_file(&lab.calls())

@@ -62,6 +62,11 @@ impl Lab {
         self.dir.join("bundle")
     }
 
+    /// A further one, of another version.
+    pub fn bundle_of(&self, version: &str) -> PathBuf {
+        self.dir.join(format!("bundle-{version}"))
+    }
+
     /// The one of stand-ins.
     pub fn stand_in_bundle(&self) -> PathBuf {
         self.dir.join("bundle-stand-ins")

@@ -50,7 +50,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
 
 /// From now on there is a bundle, and new nodes have this version's images as if the machine image had them.
 fn provide(lab: &Lab, version: &str) -> Result<()> {
-    bundle::run(lab, version, false)?;
+    bundle::run(lab, version, bundle::Kind::Real)?;
     packages::provide(lab, &kubernetes::assemble(lab, version)?)?;
     fs::write(lab.kubernetes(), version)?;
     eprintln!("new nodes have the images of Kubernetes {version}");

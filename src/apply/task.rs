@@ -104,9 +104,8 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         NodeTask::Evict | NodeTask::DeletePods => Some(NodePhase::Drained),
         NodeTask::Drain => Some(NodePhase::Leaving),
         NodeTask::Snapshot | NodeTask::Forget => None,
-        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember | NodeTask::Upgrade | NodeTask::UpgradeFirst => {
-            return Ok(Performed::Done(None));
-        }
+        NodeTask::Cordon | NodeTask::MoveLeader | NodeTask::RemoveMember => return Ok(Performed::Done(None)),
+        NodeTask::Fetch | NodeTask::Upgrade | NodeTask::UpgradeFirst => return Ok(Performed::Done(None)),
     };
     let (slot, now) = (slot.to_owned(), world.clock.now().to_string());
     let edit = move |state: &mut State| {
@@ -149,8 +148,8 @@ fn step(last: &Mutex<String>) -> String {
 
 /// Tasks that work on the machine itself; of others the machine may be dead.
 fn speaks_to(task: NodeTask) -> bool {
-    use NodeTask::{Init, JoinControlPlane, JoinWorker, Label, Prepare, Ready, Upgrade, UpgradeFirst};
-    matches!(task, Prepare | Init | JoinControlPlane | JoinWorker | Label | Ready | Upgrade | UpgradeFirst)
+    use NodeTask::{Fetch, Init, JoinControlPlane, JoinWorker, Label, Prepare, Ready, Upgrade, UpgradeFirst};
+    matches!(task, Prepare | Init | JoinControlPlane | JoinWorker | Label | Ready | Fetch | Upgrade | UpgradeFirst)
 }
 
 /// The machines as they are known now. `gone` is the instance that the task is about, where another lives in its slot.

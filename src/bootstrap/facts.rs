@@ -127,6 +127,40 @@ fn accepts_cgroup_v1(cluster: &Cluster, group: &InstanceGroup) -> bool {
     own.or_else(|| cluster.components.kubelet.get("failCgroupV1")).is_some_and(|fails| fails == false)
 }
 
+/// What of a machine this version of Kubernetes does not take: asked also where it ran an older one until now.
+pub fn suits(facts: &Facts, cluster: &Cluster, group: &InstanceGroup) -> Vec<Problem> {
+    let (policy, version) = (policy(cluster.kubernetes), cluster.kubernetes);
+    let mut problems = Vec::new();
+    let mut add = |is: bool, what: String, fix: &str| {
+        if is {
+            problems.push(Problem { what, fix: fix.into() });
+        }
+    };
+    let old = facts.cgroup == 1 && !policy.cgroup_v1;
+    let accepted = accepts_cgroup_v1(cluster, group);
+    add(
+        old && !accepted,
+        format!("cgroup v1: the kubelet of Kubernetes {} refuses it", version.minor_line()),
+        "use an image with cgroup v2, or set failCgroupV1 = false in the kubelet settings of the instance group",
+    );
+    let ignored = [&cluster.components.ignore_preflight_errors, &group.settings.ignore_preflight_errors];
+    let is_check = |name: &String| ["systemverification", "all"].contains(&name.to_lowercase().as_str());
+    add(
+        old && accepted && !ignored.iter().any(|names| names.iter().any(is_check)),
+        format!("cgroup v1: the preflight of kubeadm {} refuses it", version.minor_line()),
+        "use an image with cgroup v2, or name SystemVerification in ignore_preflight_errors of the instance group",
+    );
+    if let Some((major, minor)) = major_minor(&facts.containerd) {
+        let (wanted_major, wanted_minor, _) = policy.containerd_minimum;
+        add(
+            (major, minor) < (wanted_major, wanted_minor),
+            format!("containerd {} is too old; Kubernetes {version} needs {wanted_major}.{wanted_minor}", facts.containerd),
+            "use a newer image",
+        );
+    }
+    problems
+}
+
 /// Everything that is wrong with a machine of a group, at once. `identity` is the cluster's, as in [`Facts::cluster`].
 pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -163,11 +197,6 @@ pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: 
     let (disk, wanted) = (facts.disk_free_kib / 1024, if control_plane { 4096 } else { 2048 });
     add(disk < wanted, format!("{disk} MiB free on /var/lib are too few ({wanted})"), "use a larger volume");
     add(
-        facts.cgroup == 1 && !policy(cluster.kubernetes).cgroup_v1 && !accepts_cgroup_v1(cluster, group),
-        format!("cgroup v1: the kubelet of Kubernetes {} refuses it", cluster.kubernetes.minor_line()),
-        "use an image with cgroup v2, or set failCgroupV1 = false in [kubelet]",
-    );
-    add(
         facts.clock_ahead.abs() > CLOCK_LIMIT,
         format!("the clock is {:.0} s {}", facts.clock_ahead.abs(), if facts.clock_ahead > 0.0 { "ahead" } else { "behind" }),
         "set the clocks of this machine and of the node right (chrony)",
@@ -195,18 +224,12 @@ pub fn judge(facts: &Facts, cluster: &Cluster, group: &InstanceGroup, identity: 
         Some(name) => format!("this machine belongs to another cluster ({name})"),
     };
     add(foreign, owner, "use a fresh machine, or run `kubeadm reset` there and remove /var/lib/kubewright");
-    if let Some((major, minor)) = major_minor(&facts.containerd) {
-        let (wanted_major, wanted_minor, _) = policy(cluster.kubernetes).containerd_minimum;
-        let wanted = (wanted_major, wanted_minor);
-        add(
-            (major, minor) < wanted,
-            format!(
-                "containerd {} is too old; Kubernetes {} needs {}.{}",
-                facts.containerd, cluster.kubernetes, wanted.0, wanted.1
-            ),
-            "use a newer image",
-        );
-    }
+    problems.extend(suits(facts, cluster, group));
+    let mut add = |is: bool, what: String, fix: &str| {
+        if is {
+            problems.push(Problem { what, fix: fix.into() });
+        }
+    };
     match &cluster.packages {
         Packages::Apt { .. } => {
             add(!facts.apt, "apt-get is missing".into(), "use an image of Debian or Ubuntu");
@@ -275,6 +298,8 @@ mod tests {
         let mut group = group(Role::Node);
         assert_eq!(problems(&cluster, &group), 1);
         cluster.components.kubelet.insert("failCgroupV1".into(), false.into());
+        assert_eq!(problems(&cluster, &group), 1, "kubeadm's preflight does not take it either");
+        group.settings.ignore_preflight_errors.push("SystemVerification".into());
         assert_eq!(problems(&cluster, &group), 0);
         group.settings.kubelet.insert("failCgroupV1".into(), true.into());
         assert_eq!(problems(&cluster, &group), 1);

@@ -36,6 +36,7 @@ impl Failure {
                 "the node is cordoned, some of its pods are still there; --abort uncordons it"
             }
             NodeTask::Snapshot | NodeTask::MoveLeader | NodeTask::RemoveMember => "etcd and its members are as they were",
+            NodeTask::Fetch => "the node works on, with the kubelet that it had",
             NodeTask::Upgrade | NodeTask::UpgradeFirst => "the node is cordoned; the same command goes on with it",
             NodeTask::Drain => "the node is still in the cluster, cordoned if the drain had begun",
         };

@@ -143,7 +143,7 @@ fn everything(place: Place<'_>, pki: &Pki) -> Result<String, String> {
         [NodeTask::Prepare, NodeTask::Init, NodeTask::JoinControlPlane, NodeTask::JoinWorker, NodeTask::Drain, NodeTask::Forget]
             .into_iter()
             .chain([NodeTask::DeletePods, NodeTask::Cordon, NodeTask::Evict, NodeTask::MoveLeader, NodeTask::RemoveMember])
-            .chain([NodeTask::Upgrade, NodeTask::UpgradeFirst])
+            .chain([NodeTask::Fetch, NodeTask::Upgrade, NodeTask::UpgradeFirst])
     {
         for step in steps::steps(task, place, pki, None)? {
             scripts += match &step.work {

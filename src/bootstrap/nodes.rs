@@ -230,7 +230,8 @@ impl SshNodes {
             match task {
                 NodeTask::Prepare if group.role == Role::Bastion => Ok(None),
                 // `Init` installs the pod network.
-                NodeTask::Prepare | NodeTask::Init | NodeTask::Upgrade | NodeTask::UpgradeFirst => self.bundle(fleet).await,
+                NodeTask::Prepare | NodeTask::Init => self.bundle(fleet).await,
+                NodeTask::Fetch | NodeTask::Upgrade | NodeTask::UpgradeFirst => self.bundle(fleet).await,
                 _ => Ok(None),
             }
         };
@@ -252,7 +253,7 @@ impl SshNodes {
         // The bundle is read while the machine boots.
         let (bundle, line) = tokio::try_join!(bundle, line)?;
         let control = match task {
-            NodeTask::Prepare | NodeTask::Init => None,
+            NodeTask::Prepare | NodeTask::Init | NodeTask::Fetch => None,
             // A control plane that has joined answers for itself.
             NodeTask::Label | NodeTask::Ready if group.role == Role::ControlPlane => None,
             // The only one drains itself, and is asked about itself while it is upgraded.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::bundle::{Bundle, needed_images};
-use super::facts::{Facts, judge};
+use super::facts::{Facts, Problem, judge, suits};
 use super::failure::Failure;
 use super::kubeadm::Place;
 use super::line::{Line, PROBE, ROOT, UNPACK};
@@ -68,6 +68,14 @@ impl<'a> Run<'a> {
             self.all_images(&facts)?;
             again = spoilt(&facts)?;
         }
+        if task == NodeTask::Fetch {
+            let problems = suits(&facts, self.place.cluster, self.place.group);
+            refused(&problems)?;
+            if !steps.iter().all(|step| is_done(&facts, &again, step)) {
+                self.same_machine(&facts)?;
+                self.all_images(&facts)?;
+            }
+        }
         let total = steps.len();
         for (index, step) in steps.iter().enumerate() {
             let skipped = is_done(&facts, &again, step);
@@ -123,8 +131,7 @@ impl<'a> Run<'a> {
             }
             return Ok(facts);
         }
-        let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.what, problem.fix)).collect();
-        Err(Failure::at("facts", list.join("; ")))
+        refused(&problems).map(|()| facts)
     }
 
     /// Refuses programs that cannot run on this machine, before anything of them is sent.
@@ -343,6 +350,11 @@ impl<'a> Run<'a> {
         let take = if take { "yes" } else { "no" };
         self.part("prelude", json!({"step": step.name, "hash": step.hash, "run": self.run, "take": take}))
     }
+}
+
+fn refused(problems: &[Problem]) -> Result<(), Failure> {
+    let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.what, problem.fix)).collect();
+    if list.is_empty() { Ok(()) } else { Err(Failure::at("facts", list.join("; "))) }
 }
 
 /// Steps that the journal calls done, but whose work somebody undid since: containerd's configuration, images.

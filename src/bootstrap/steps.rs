@@ -8,7 +8,7 @@ use super::bundle::Bundle;
 use super::kubeadm::{self, CRI_SOCKET, Discovery, FOLDER, File, Place};
 use super::packages::{PROGRAMS, apt_packages, bundled, pull};
 use super::template::render;
-use super::upgrade::upgrade;
+use super::upgrade::{fetch, upgrade};
 use super::{Machine, NodeTask, Pki, cni, pki};
 use crate::cluster::{Cluster, Cni, DrainEnd, KubernetesVersion, Packages, Role, policy};
 use crate::digest::sha256;
@@ -93,7 +93,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
             }
             list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
-            list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+            list.add("kubelet", MINUTE, Work::Now(kubelet(cluster, false)?));
             list.mix(bundle.and_then(|bundle| bundle.sum("bin/kubelet")).unwrap_or_default());
             if apt && place.group.role == Role::ControlPlane {
                 list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
@@ -169,6 +169,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
             let values = json!({"instance": place.machine.instance, "address": place.machine.private_address});
             list.named("member", 2 * MINUTE, "etcdctl member remove", Work::Elsewhere(etcd("member", values)?));
         }
+        NodeTask::Fetch => fetch(&mut list, place, bundle)?,
         NodeTask::Upgrade => upgrade(&mut list, place, bundle, false)?,
         NodeTask::UpgradeFirst => upgrade(&mut list, place, bundle, true)?,
         NodeTask::Drain => {
@@ -325,8 +326,10 @@ ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELE
 "#;
 pub(super) const KUBELET_ORDER: &str = "[Unit]\nWants=containerd.service\nAfter=containerd.service\n";
 
-pub(super) fn kubelet(cluster: &Cluster) -> Result<String, String> {
-    body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": format!("v{}", cluster.kubernetes)}))
+/// `held`: the program of this version is put in place by a later step.
+pub(super) fn kubelet(cluster: &Cluster, held: bool) -> Result<String, String> {
+    let version = format!("v{}", cluster.kubernetes);
+    body("kubelet", json!({"drop_in": KUBELET_DROP_IN, "order": KUBELET_ORDER, "version": version, "held": held}))
 }
 
 fn certificates(pki: &Pki) -> Result<String, String> {

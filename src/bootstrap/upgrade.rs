@@ -12,6 +12,16 @@ use crate::cluster::{Cni, Packages, Role, policy};
 /// Programs that follow kubeadm.
 const LATER: [&str; 2] = ["kubelet", "kubectl"];
 
+/// What a machine gets of a bundle before anything of its cluster is upgraded: the last control plane's `kubeadm upgrade` has kube-proxy and
+/// CoreDNS replaced on all machines, and those of a bundle have an image from nowhere else.
+pub(super) fn fetch(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>) -> Result<(), String> {
+    let Some(bundle) = bundle else { return Ok(()) };
+    let [packages, images] = bundled(bundle, place.cluster, place.group.role, &LATER)?;
+    list.add("packages", 15 * MINUTE, packages);
+    list.add("images", 15 * MINUTE, images);
+    Ok(())
+}
+
 pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>, first: bool) -> Result<(), String> {
     let cluster = place.cluster;
     let control_plane = place.group.role == Role::ControlPlane;
@@ -28,15 +38,11 @@ pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>
                 list.add("images", 15 * MINUTE, Work::Unit(pull(cluster)?));
             }
         }
-        (Packages::Bundle(_), Some(bundle)) => {
-            let [packages, images] = bundled(bundle, place.cluster, place.group.role, &LATER)?;
-            list.add("packages", 15 * MINUTE, packages);
-            list.add("images", 15 * MINUTE, images);
-        }
+        (Packages::Bundle(_), Some(_)) => fetch(list, place, bundle)?,
         (Packages::Bundle(path), None) => return Err(format!("the bundle {} is not loaded", path.display())),
     }
     list.add("cri", 2 * MINUTE, Work::Now(body("cri", json!({"pause": policy(cluster.kubernetes).sandbox_image()}))?));
-    list.add("kubelet", MINUTE, Work::Now(kubelet(cluster)?));
+    list.add("kubelet", MINUTE, Work::Now(kubelet(cluster, true)?));
     let patches = match kubeadm::patch_files(place)?.is_empty() {
         true => String::new(),
         false => format!("{FOLDER}/patches"),
@@ -132,7 +138,8 @@ mod tests {
     }
 
     fn bundle(root: &Path, version: &str) -> Bundle {
-        let program = format!("#!/bin/sh\necho Kubernetes v{version}\n");
+        // `kubeadm version -o short` says nothing but the version.
+        let program = format!("#!/bin/sh\n[ \"$1\" != version ] || exec echo v{version}\necho Kubernetes v{version}\n");
         let mut sums = String::new();
         for path in ["bin/kubeadm", "bin/kubelet", "bin/kubectl", "systemd/kubelet.service"] {
             let file = root.join(path);
@@ -161,24 +168,35 @@ mod tests {
             let step = steps.iter().find(|step| step.name == name).unwrap();
             let root = machine.display().to_string();
             let body = body_of(step).replace("/usr/bin/", &format!("{root}/usr/bin/")).replace(from, to);
-            let body = body.replace("/etc/systemd/", &format!("{root}/etc/systemd/"));
-            let tools =
-                "fail() { echo \"$*\" >&2; exit 1; }\nctr() { return 1; }\nsystemctl() { echo \"$@\" >>\"$DIR/calls\"; }\n";
+            let body =
+                ["/etc/systemd/", "/etc/kubernetes/"].iter().fold(body, |body, path| body.replace(path, &(root.clone() + path)));
+            let tools = "fail() { echo \"$*\" >&2; exit 1; }\nput() { :; }\nctr() { return 1; }\n\
+                         systemctl() { [ \"$1\" = enable ] || echo \"$@\" >>\"$DIR/calls\"; }\n";
             sh(&format!("set -eu\nDIR={root}/var\nPATH={root}/usr/bin:$PATH\n{tools}{body}\nmain\n"))
         };
         let has = |path: &str| machine.join(path).is_file();
+        let is_old = |path: &str| std::fs::read_to_string(machine.join(path)).unwrap().contains("v1.34.2");
+        for old in ["usr/bin/kubelet", "usr/bin/kubectl"] {
+            std::fs::create_dir_all(machine.join("usr/bin")).unwrap();
+            std::fs::write(machine.join(old), "#!/bin/sh\necho Kubernetes v1.34.2\n").unwrap();
+            std::fs::set_permissions(machine.join(old), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
         for again in [false, true] {
             assert_eq!(run("packages", "v1.35.4", "v1.35.4"), (true, String::new()), "again: {again}");
             assert!(has("usr/bin/kubeadm") && has("etc/systemd/system/kubelet.service"));
             assert!(
-                !has("usr/bin/kubelet") && !has("usr/bin/kubectl"),
+                is_old("usr/bin/kubelet") && is_old("usr/bin/kubectl"),
                 "the old kubelet may be started again before kubeadm is through"
             );
             assert!(has("var/bundle/held/kubelet") && has("var/bundle/held/kubectl"));
+            assert_eq!(run("kubelet", "v1.35.4", "v1.35.4"), (true, String::new()), "the old kubelet still has to run");
+            let (fine, said) = run("kubelet", "= 'v1.35.4' ] || fail \"kubelet", "= 'v1.36.0' ] || fail \"kubelet");
+            assert!(!fine && said.contains("kubelet is v1.35.4, not"), "a wrong one is found before kubeadm runs: {said}");
         }
         for again in [false, true] {
             assert_eq!(run("programs", "v1.35.4", "v1.35.4"), (true, String::new()), "again: {again}");
-            assert!(has("usr/bin/kubelet") && has("usr/bin/kubectl") && !has("var/bundle/held/kubelet"));
+            assert!(!is_old("usr/bin/kubelet") && !is_old("usr/bin/kubectl") && !has("var/bundle/held/kubelet"));
+            assert_eq!(run("kubelet", "v1.35.4", "v1.35.4"), (true, String::new()), "a run that is gone on with");
         }
         let calls = std::fs::read_to_string(machine.join("var/calls")).unwrap();
         assert!(calls.starts_with("daemon-reload\nrestart kubelet\n"), "{calls}");

@@ -34,6 +34,8 @@ pub enum NodeTask {
     MoveLeader,
     /// Take this machine's member out of etcd, if the others keep the quorum.
     RemoveMember,
+    /// Brings a bundle's programs and images to a machine that runs an older version; the kubelet goes on with its own.
+    Fetch,
     /// Brings this machine to the cluster's version of Kubernetes, where it stands, after the first control plane.
     Upgrade,
     /// The same of the first control plane: `kubeadm upgrade apply`.
@@ -58,6 +60,7 @@ impl NodeTask {
             Self::Snapshot => "snapshot",
             Self::MoveLeader => "move-leader",
             Self::RemoveMember => "remove-member",
+            Self::Fetch => "fetch",
             Self::Upgrade => "upgrade",
             Self::UpgradeFirst => "upgrade-first",
         }

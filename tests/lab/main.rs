@@ -17,6 +17,8 @@ mod lifecycle;
 mod machine;
 mod permissions;
 mod private;
+#[cfg(feature = "real")]
+mod probe;
 mod race;
 #[cfg(feature = "real")]
 mod rolling;
@@ -25,6 +27,8 @@ mod rules;
 mod steps;
 mod terminal;
 mod trouble;
+#[cfg(feature = "real")]
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -40,6 +44,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cluster_is_restored_also_after_all_its_control_planes_were_lost", etcd::restores),
     #[cfg(feature = "real")]
     ("a_roll_replaces_every_machine_while_the_api_answers", rolling::rolls),
+    #[cfg(feature = "real")]
+    ("an_upgrade_by_a_minor_goes_on_where_it_was_killed_while_the_api_answers", upgrade::upgrades),
     #[cfg(feature = "real")]
     ("what_is_wrong_is_named_and_mended_by_the_next_run", broken::faults),
     #[cfg(feature = "real")]

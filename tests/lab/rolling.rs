@@ -1,14 +1,15 @@
 //! A rolling update of real Kubernetes: three control planes and three workers, asked all the time while they are replaced.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use crate::account::account;
 use crate::cluster::{Cluster, HA};
 use crate::kubernetes;
-use crate::lab::Lab;
+use crate::lab::{Lab, until};
+use crate::probe::{Probe, now};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn rolls(lab: &Lab) {
     let before = account(lab);
@@ -26,24 +27,16 @@ pub fn rolls(lab: &Lab) {
     let dry = cluster.run(&["rolling-update", name, "--detailed-exitcode"]).expect(2);
     dry.says(&["6 of 6 machines behind", "machine type t3.medium -> t3.large", "etcd members healthy"]);
 
-    // As kubectl does it: any address that the name has.
-    let (over, asked, failed) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let done = cluster.try_kubectl(&["get", "--raw=/readyz", "--request-timeout=5s"]);
-                asked.fetch_add(1, Ordering::Relaxed);
-                failed.fetch_add(u32::from(done.code != Some(0)), Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(100));
-            }
-        });
-        let rolled = cluster.run(&["rolling-update", name, "--yes"]);
-        over.store(true, Ordering::Relaxed);
-        rolled.expect(0).says(&["Rolled after", "6 created, 6 deleted"]);
-    });
-    let (asked, failed) = (asked.into_inner(), failed.into_inner());
-    println!("{failed} of {asked} questions to the API failed");
+    let probe = Probe::api(&cluster);
+    until("an answer to the probe", LIMIT, || probe.answered_between(0.0, now()));
+    let begun = now();
+    cluster.run(&["rolling-update", name, "--yes"]).expect(0).says(&["Rolled after", "6 created, 6 deleted"]);
+    let ended = now();
+    println!("{}", probe.figures(begun, ended));
+    probe.failures(begun).iter().for_each(|line| println!("    {line}"));
+    let (asked, failed) = probe.counts(begun, ended);
     assert!(failed * 20 <= asked, "{failed} of {asked} questions to the API failed");
+    drop(probe);
 
     cluster.assert_ready(6);
     let new: BTreeSet<String> = cluster.kubectl_nodes().into_iter().map(|(node, _)| node).collect();

@@ -39,7 +39,7 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 17] = [
+const TASKS: [NodeTask; 18] = [
     NodeTask::Prepare,
     NodeTask::Init,
     NodeTask::JoinControlPlane,
@@ -55,6 +55,7 @@ const TASKS: [NodeTask; 17] = [
     NodeTask::Snapshot,
     NodeTask::MoveLeader,
     NodeTask::RemoveMember,
+    NodeTask::Fetch,
     NodeTask::UpgradeFirst,
     NodeTask::Upgrade,
 ];

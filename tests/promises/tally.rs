@@ -69,13 +69,14 @@ pub fn of_kill(at: At) -> String {
 }
 
 /// Places that no command of these lives reaches, and why.
-const UNREACHED: [(&str, &str); 7] = [
+const UNREACHED: [(&str, &str); 8] = [
     ("store:delete-snapshot", "only where there are too many of them: tests/scenario/saved.rs"),
     ("node:delete-pods", "only where a spec says so and a budget keeps pods: tests/scenario/drains.rs"),
     ("ec2:DescribeNetworkInterfaces", "asked only of a delete that something of others holds: tests/scenario/faults.rs"),
     ("store:put-damaged", "only where a damaged state is put aside: tests/scenario/damage.rs"),
     ("node:upgrade-first", "killed at every task and every write of an upgrade: tests/scenario/upgrade_kills.rs"),
     ("node:upgrade", "the same"),
+    ("node:fetch", "the same"),
     ("node:uncordon", "only where a roll is given up: tests/scenario/rolling.rs"),
 ];
 

@@ -3,8 +3,10 @@
 
 use kubewright::cluster::{Cluster, KubernetesVersion, Packages};
 use kubewright::desired::Slot;
-use kubewright::rolling::upgrade::{NoWay, course, room, skew};
-use kubewright::rolling::{Cordon, Decision, Group, Health, Machine, Member, Quorum, Step, View, Work, next_step};
+use kubewright::rolling::upgrade::{NoWay, SETTLED, course, room, skew};
+use kubewright::rolling::{
+    Address, Cordon, Decision, FORGETTING, Group, Health, Machine, Member, Quorum, Step, View, Work, next_step,
+};
 use proptest::prelude::*;
 
 fn version(minor: u32, patch: u32) -> KubernetesVersion {
@@ -33,6 +35,7 @@ fn cluster(planes: u32, groups: &[(u32, u32)], runs: KubernetesVersion) -> View 
             let slot = Slot { group: group.name.clone(), zone: "us-east-1a".into(), n };
             let mut machine = Machine::new(slot.clone(), &format!("i-{slot}"), place);
             (machine.kubelet, machine.api) = (Some(runs), group.control_plane.then_some(runs));
+            machine.address = if group.control_plane { Address::Published } else { Address::None };
             view.machines.push(machine);
         }
     }
@@ -62,10 +65,12 @@ fn check(view: &View, step: &Step) {
     let planes = || view.machines.iter().filter(|machine| view.groups[machine.group].control_plane);
     if control {
         assert!(planes().all(|plane| plane.work.is_none()), "two control planes at once: {step}");
-        let open = planes().filter(|plane| plane.cordon == Cordon::Ours && plane.slot != step.slot).count();
+        let is_away = |plane: &Machine| plane.cordon == Cordon::Ours || plane.address != Address::Published;
+        let open = planes().filter(|plane| is_away(plane) && plane.slot != step.slot).count();
         assert_eq!(open, 0, "{step} while another one is away");
     } else {
-        let done = |plane: &Machine| plane.api == Some(to) && plane.kubelet == Some(to) && plane.cordon == Cordon::No;
+        let back = |plane: &Machine| plane.cordon == Cordon::No && plane.address == Address::Published;
+        let done = |plane: &Machine| plane.api == Some(to) && plane.kubelet == Some(to) && back(plane);
         assert!(planes().all(done), "nodes before control planes: {step}");
     }
     match &step.work {
@@ -83,6 +88,8 @@ fn check(view: &View, step: &Step) {
             let from = machine.kubelet.min(machine.api.or(machine.kubelet)).unwrap();
             assert!(from <= to && from.minor + 1 >= to.minor, "{step}: {from}");
             assert_eq!(*first, control && !planes().any(|plane| plane.kubelet == Some(to)), "{step}");
+            let forgotten = matches!(machine.address, Address::Withdrawn(at) if view.now >= at + FORGETTING);
+            assert!(forgotten || !control || planes().count() == 1, "{step}: clients still ask it");
             if let (true, Some(members)) = (control, &view.members) {
                 let during = Quorum::of(members).less(1);
                 assert!(during.voters < 3 || during.is_kept(), "{step}: {during}");
@@ -90,6 +97,15 @@ fn check(view: &View, step: &Step) {
             }
         }
         Work::Uncordon => assert!(machine.kubelet == Some(to) && machine.is_ready(), "{step}"),
+        Work::Publish => {
+            let settled = view.now >= machine.since + SETTLED;
+            assert!(machine.kubelet == Some(to) && machine.is_ready() && settled, "{step}");
+        }
+        Work::Withdraw => {
+            let others = planes().filter(|plane| plane.slot != step.slot && plane.address == Address::Published).count();
+            assert!(others > 0, "{step}: the API would have no address left");
+            assert_eq!(view.snapshot.as_ref(), Some(&machine.instance), "{step} without a snapshot");
+        }
         Work::Snapshot | Work::MoveLeader { .. } => {}
         other => panic!("{other:?} has no place in an upgrade"),
     }
@@ -114,8 +130,11 @@ fn end(view: &mut View, place: usize) {
         Work::Drain { .. } => (machine.drained, machine.overdue) = (true, None),
         Work::Upgrade { .. } => {
             (machine.kubelet, machine.api, machine.health) = (Some(to), control.then_some(to), Health::Ready);
+            machine.since = view.now;
         }
         Work::Uncordon => (machine.cordon, machine.drained) = (Cordon::No, false),
+        Work::Withdraw => machine.address = Address::Withdrawn(view.now),
+        Work::Publish => machine.address = Address::Published,
         other => panic!("{other:?}"),
     }
 }
@@ -163,9 +182,16 @@ fn run(view: &mut View, to: KubernetesVersion, dice: &mut impl Iterator<Item = u
                 let place = place(view, &step);
                 (view.machines[place].work, view.machines[place].since) = (Some(step.work), view.now);
             }
-            Decision::Wait { what, .. } => {
+            Decision::Wait { what, until } => {
                 let busy: Vec<usize> = (0..view.machines.len()).filter(|place| view.machines[*place].work.is_some()).collect();
-                assert!(!busy.is_empty(), "nothing is in work, and it waits for {what}");
+                if busy.is_empty() {
+                    assert!(
+                        (what.contains("clients to forget") || what.contains("to stay Ready")),
+                        "nothing is in work, and it waits for {what}"
+                    );
+                    view.now = until;
+                    continue;
+                }
                 let chosen = busy[usize::from(dice.next().unwrap_or(0)) % busy.len()];
                 end(view, chosen);
             }
@@ -180,6 +206,7 @@ fn assert_there(view: &View, to: KubernetesVersion) {
     for machine in &view.machines {
         assert_eq!(machine.kubelet, Some(to), "{}", machine.slot);
         assert!(machine.api.is_none_or(|api| api == to) && machine.cordon == Cordon::No && machine.work.is_none());
+        assert_eq!(machine.address == Address::Published, machine.api.is_some(), "{}", machine.slot);
     }
 }
 
@@ -264,6 +291,40 @@ fn what_is_not_well_stops_it_and_what_comes_back_does_not() {
         view.force = true;
     };
     stopped(&forced, "would lose its quorum");
+    // The new kubelet starts the static pods anew: an API server that is silent then is waited for, and its machine not upgraded again.
+    let silent = |view: &mut View| {
+        let machine = &mut view.machines[1];
+        (machine.cordon, machine.drained, machine.kubelet, machine.api) = (Cordon::Ours, true, Some(to), None);
+        machine.health = Health::NotReady("its API server does not answer".into());
+    };
+    assert!(matches!(whole(&silent), Decision::Wait { .. }), "{:?}", whole(&silent));
+    let long = |view: &mut View| {
+        silent(view);
+        view.now = 1000;
+    };
+    stopped(&long, "its API server does not answer");
+    let answers = |view: &mut View| {
+        silent(view);
+        (view.machines[1].api, view.machines[1].health) = (Some(to), Health::Ready);
+    };
+    assert!(matches!(whole(&answers), Decision::Do(Step { work: Work::Uncordon, .. })));
+    // Also to a run that found it ill, because the one before had died there.
+    let back = |view: &mut View| {
+        answers(view);
+        let machine = &mut view.machines[1];
+        (machine.cordon, machine.address, machine.ill_before) = (Cordon::No, Address::Withdrawn(0), true);
+    };
+    let again = |view: &mut View| {
+        back(view);
+        view.machines[1].health = Health::NotReady("its API server does not answer".into());
+    };
+    assert!(matches!(whole(&again), Decision::Wait { .. }), "{:?}", whole(&again));
+    assert!(matches!(whole(&back), Decision::Wait { .. }), "{:?}", whole(&back));
+    let settled = |view: &mut View| {
+        back(view);
+        view.now = SETTLED;
+    };
+    assert!(matches!(whole(&settled), Decision::Do(Step { work: Work::Publish, .. })));
     // A control plane that is silent because it is being upgraded is gone on with, where nobody else can be asked.
     let mut view = cluster(1, &[], version(34, 2));
     view.to = Some(to);

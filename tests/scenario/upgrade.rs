@@ -120,7 +120,7 @@ async fn an_upgrade_shows_its_hops_goes_them_and_is_at_rest() {
         let each: Vec<NodeTask> = of.iter().copied().filter(|task| !matches!(task, NodeTask::MoveLeader)).collect();
         let first = if slot == "control-plane-us-east-1a-1" { NodeTask::UpgradeFirst } else { NodeTask::Upgrade };
         let rest = [NodeTask::Cordon, NodeTask::Evict];
-        let hop: Vec<NodeTask> = rest.into();
+        let hop: Vec<NodeTask> = [NodeTask::Fetch].into_iter().chain(rest).collect();
         // Which control plane leads, and so goes last, differs from hop to hop.
         let upgrade = |n: usize| each.get(n).copied().filter(|task| UPGRADES.contains(task)).unwrap_or(first);
         let want = |n: usize| hop.iter().copied().chain([upgrade(n), NodeTask::Uncordon]).collect::<Vec<_>>();
@@ -151,6 +151,24 @@ async fn a_machine_whose_upgrade_fails_stops_it_and_is_named() {
         let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
         assert_upgraded(&world, "1.35.4", &slot).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_the_version_does_not_suit_is_named_before_anything_is_touched_or_registered() {
+    let world = World::of(&HA).await;
+    let (slot, revision) = ("nodes-us-east-1a-1", world.state().revision);
+    world.nodes.inner.fail_at(NodeTask::Fetch, slot, "facts", "cgroup v1: the kubelet of Kubernetes 1.35 refuses it");
+    let begun = world.nodes.inner.asked().len();
+    let ran = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(7);
+    let _ = ran.says(&["Blocked after", slot, "cannot be upgraded: cgroup v1", "goes on where this run stopped"]);
+    let asked = world.nodes.inner.asked().split_off(begun);
+    assert!(asked.iter().all(|asked| asked.task == NodeTask::Fetch), "{asked:?}");
+    assert_eq!(asked.len(), world.state().nodes.len(), "all of them are looked at, so that all are named at once");
+    assert_eq!((world.state().revision, world.state().model.kubernetes), (revision, version("1.34.2")));
+    // So that the spec can still be changed.
+    let _ = world.settled().await.silent_about("under way");
+    let _ = world.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
+    assert_upgraded(&world, "1.35.4", "after it was mended").await;
 }
 
 /// The control plane that is upgraded first.

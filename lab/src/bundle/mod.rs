@@ -19,7 +19,16 @@ const FOLDERS: [&str; 5] = ["bin", "cni", "images", "systemd", "manifests"];
 /// What the official package has as well; kubeadm's drop-in comes from the product.
 const UNIT: &str = include_str!("../../stand-ins/kubelet.service");
 
-pub fn run(lab: &Lab, version: &str, stand_ins: bool) -> Result<()> {
+/// Which bundle, and where it lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Real,
+    /// In a folder of its version's name, beside the one that `up` makes.
+    Beside,
+    StandIns,
+}
+
+pub fn run(lab: &Lab, version: &str, kind: Kind) -> Result<()> {
     let start = Instant::now();
     let numbers: Vec<&str> = version.split('.').collect();
     ensure!(
@@ -27,14 +36,15 @@ pub fn run(lab: &Lab, version: &str, stand_ins: bool) -> Result<()> {
         "{version} is no Kubernetes version; write it as 1.34.2"
     );
     ensure!(lab.base_image().exists(), "the bundle takes its CNI plugins from the nodes' base image; run `lab up` first");
-    let (dir, what) = if stand_ins {
+    let (dir, what) = if kind == Kind::StandIns {
         let crictl = components::build(lab, &[&CRICTL], &[])?;
         let dir = empty(&lab.stand_in_bundle())?;
         stand_ins::fill(lab, &dir, version, crictl.path("crictl")?)?;
         (dir, "bundle of STAND-INS for")
     } else {
         let release = kubernetes::assemble(lab, version)?;
-        let dir = empty(&lab.bundle())?;
+        let dir = if kind == Kind::Beside { lab.bundle_of(version) } else { lab.bundle() };
+        let dir = empty(&dir)?;
         fill(&release, &dir)?;
         (dir, "bundle of")
     };

@@ -12,6 +12,8 @@ pub struct Module {
     pub stamp: &'static str,
     /// Has C in it. It is linked statically all the same, so that it runs in an image of its own.
     pub c: bool,
+    /// Of a Kubernetes version: etcd and CoreDNS as its kubeadm asks for them.
+    pub with: &'static [&'static Module],
 }
 
 macro_rules! files {
@@ -26,24 +28,36 @@ const KUBERNETES_STAMP: &str = "-X k8s.io/component-base/version.gitVersion=vVER
 
 const KUBEADM: &[(&str, &str)] = &[("k8s.io/kubernetes/cmd/kubeadm", "kubeadm")];
 
+/// kubeadm first: it says which images it wants, and the largest part of what the others share is compiled for it.
+const ALL: &[(&str, &str)] = &[
+    KUBEADM[0],
+    ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+    ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
+    ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+    ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+    ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+    ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
+];
+
 /// One module for each Kubernetes version. Those with kubeadm alone show that it reads what kubewright writes for it.
 pub const KUBERNETES: &[Module] = &[
     Module {
         name: "kubernetes-1.34",
         version: "1.34.2",
         files: files!("kubernetes-1.34": "go.mod" "go.sum"),
-        // kubeadm first: it says which images it wants, and the largest part of what the others share is compiled for it
-        programs: &[
-            KUBEADM[0],
-            ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
-            ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
-            ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-            ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
-            ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
-            ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
-        ],
+        programs: ALL,
         stamp: KUBERNETES_STAMP,
         c: false,
+        with: &[&ETCD, &COREDNS],
+    },
+    Module {
+        name: "kubernetes-1.35",
+        version: "1.35.4",
+        files: files!("kubernetes-1.35": "go.mod" "go.sum"),
+        programs: ALL,
+        stamp: KUBERNETES_STAMP,
+        c: false,
+        with: &[&ETCD_OF_35, &COREDNS_OF_35],
     },
     Module {
         name: "kubeadm-1.29",
@@ -52,6 +66,7 @@ pub const KUBERNETES: &[Module] = &[
         programs: KUBEADM,
         stamp: KUBERNETES_STAMP,
         c: false,
+        with: &[],
     },
     Module {
         name: "kubeadm-1.37",
@@ -60,29 +75,54 @@ pub const KUBERNETES: &[Module] = &[
         programs: KUBEADM,
         stamp: KUBERNETES_STAMP,
         c: false,
+        with: &[],
     },
 ];
 
-pub const ETCD: Module = Module {
+const ETCD_PROGRAMS: &[(&str, &str)] = &[
+    ("go.etcd.io/etcd/server/v3", "etcd"),
+    ("go.etcd.io/etcd/etcdctl/v3", "etcdctl"),
+    ("go.etcd.io/etcd/etcdutl/v3", "etcdutl"),
+];
+
+const ETCD: Module = Module {
     name: "etcd",
     version: "3.6.5",
     files: files!("etcd": "go.mod" "go.sum"),
-    programs: &[
-        ("go.etcd.io/etcd/server/v3", "etcd"),
-        ("go.etcd.io/etcd/etcdctl/v3", "etcdctl"),
-        ("go.etcd.io/etcd/etcdutl/v3", "etcdutl"),
-    ],
+    programs: ETCD_PROGRAMS,
     stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
     c: false,
+    with: &[],
 };
 
-pub const COREDNS: Module = Module {
+const ETCD_OF_35: Module = Module {
+    name: "etcd-3.6.6",
+    version: "3.6.6",
+    files: files!("etcd-3.6.6": "go.mod" "go.sum"),
+    programs: ETCD_PROGRAMS,
+    stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
+    c: false,
+    with: &[],
+};
+
+const COREDNS: Module = Module {
     name: "coredns",
     version: "1.12.1",
     files: files!("coredns": "go.mod" "go.sum" "main.go"),
     programs: &[(".", "coredns")],
     stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
     c: false,
+    with: &[],
+};
+
+const COREDNS_OF_35: Module = Module {
+    name: "coredns-1.13.1",
+    version: "1.13.1",
+    files: files!("coredns-1.13.1": "go.mod" "go.sum" "main.go"),
+    programs: &[(".", "coredns")],
+    stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
+    c: false,
+    with: &[],
 };
 
 pub const FLANNEL: Module = Module {
@@ -92,6 +132,7 @@ pub const FLANNEL: Module = Module {
     programs: &[("github.com/flannel-io/flannel", "flanneld")],
     stamp: "-X github.com/flannel-io/flannel/pkg/version.Version=vVERSION",
     c: true,
+    with: &[],
 };
 
 pub const FLANNEL_CNI: Module = Module {
@@ -101,6 +142,7 @@ pub const FLANNEL_CNI: Module = Module {
     programs: &[("github.com/containernetworking/plugins/plugins/meta/flannel", "flannel")],
     stamp: "",
     c: false,
+    with: &[],
 };
 
 pub const CRICTL: Module = Module {
@@ -110,6 +152,7 @@ pub const CRICTL: Module = Module {
     programs: &[("sigs.k8s.io/cri-tools/cmd/crictl", "crictl")],
     stamp: "-X sigs.k8s.io/cri-tools/pkg/version.Version=VERSION",
     c: false,
+    with: &[],
 };
 
 /// What test workloads run.
@@ -120,10 +163,11 @@ pub const TOOLBOX: Module = Module {
     programs: &[(".", "toolbox")],
     stamp: "",
     c: false,
+    with: &[],
 };
 
 /// What every Kubernetes version of the lab shares.
-pub const SHARED: &[&Module] = &[&ETCD, &COREDNS, &FLANNEL, &FLANNEL_CNI, &CRICTL, &TOOLBOX];
+pub const SHARED: &[&Module] = &[&FLANNEL, &FLANNEL_CNI, &CRICTL, &TOOLBOX];
 
 impl Module {
     pub fn has(&self, program: &str) -> bool {
@@ -136,7 +180,8 @@ mod tests {
     use super::*;
 
     fn modules() -> impl Iterator<Item = &'static Module> {
-        KUBERNETES.iter().chain(SHARED.iter().copied())
+        let own = KUBERNETES.iter().flat_map(|module| module.with.iter().copied());
+        KUBERNETES.iter().chain(own).chain(SHARED.iter().copied())
     }
 
     fn manifest(module: &Module) -> &'static str {

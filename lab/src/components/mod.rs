@@ -13,13 +13,21 @@ use catalogue::{KUBERNETES, Module, SHARED};
 
 pub use build::{asset, key};
 
-/// Programs by their name, with where each one lies.
+/// Programs by their name, with where each one lies and the version of its module.
 #[derive(Default)]
-pub struct Programs(BTreeMap<&'static str, PathBuf>);
+pub struct Programs(BTreeMap<&'static str, (PathBuf, &'static str)>);
 
 impl Programs {
     pub fn path(&self, program: &str) -> Result<&Path> {
-        self.0.get(program).map(PathBuf::as_path).with_context(|| format!("{program} was not built"))
+        Ok(&self.get(program)?.0)
+    }
+
+    pub fn version(&self, program: &str) -> Result<&'static str> {
+        Ok(self.get(program)?.1)
+    }
+
+    fn get(&self, program: &str) -> Result<&(PathBuf, &'static str)> {
+        self.0.get(program).with_context(|| format!("{program} was not built"))
     }
 }
 
@@ -41,7 +49,11 @@ pub fn all(version: &str) -> Result<Vec<&'static Module>> {
         module.has("kubelet"),
         "of Kubernetes {version} the lab builds only kubeadm: lab components --kubernetes {version} --only kubeadm"
     );
-    Ok(std::iter::once(module).chain(SHARED.iter().copied()).collect())
+    Ok(std::iter::once(module).chain(beside(module)).collect())
+}
+
+fn beside(module: &'static Module) -> impl Iterator<Item = &'static Module> {
+    module.with.iter().chain(SHARED).copied()
 }
 
 /// Builds what is not in the cache. `only` names programs; without any, all are built.
@@ -58,15 +70,19 @@ pub fn build(lab: &Lab, modules: &[&'static Module], only: &[String]) -> Result<
         bail!("there is no program {name} among the components");
     }
     build::missing(lab, &wanted)?;
-    Ok(Programs(wanted.iter().map(|target| (target.program, target.path(lab))).collect()))
+    Ok(Programs(wanted.iter().map(|target| (target.program, (target.path(lab), target.module.version))).collect()))
 }
 
 /// Prints the path of each program, one a line.
 pub fn run(lab: &Lab, version: &str, only: &[String]) -> Result<()> {
-    let modules = if only.is_empty() { all(version)? } else { vec![kubernetes(version)?] };
-    let shared = SHARED.iter().copied().filter(|module| only.iter().any(|name| module.has(name)));
-    let modules: Vec<&Module> = if only.is_empty() { modules } else { modules.into_iter().chain(shared).collect() };
-    for path in build(lab, &modules, only)?.0.values() {
+    let modules = if only.is_empty() {
+        all(version)?
+    } else {
+        let module = kubernetes(version)?;
+        let named = beside(module).filter(|module| only.iter().any(|name| module.has(name)));
+        std::iter::once(module).chain(named).collect()
+    };
+    for (path, _) in build(lab, &modules, only)?.0.values() {
         println!("{}", path.display());
     }
     Ok(())

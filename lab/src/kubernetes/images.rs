@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::components::Programs;
-use crate::components::catalogue::{COREDNS, ETCD};
 use crate::image::Image;
 use crate::run;
 
@@ -55,12 +54,12 @@ fn of_kubeadm(short: &str, name: &str, tag: &str, from: &Sources) -> Result<Imag
     };
     Ok(match short {
         "etcd" => {
-            built("etcd", ETCD.version, tag.split('-').next().unwrap_or(tag))?;
+            built("etcd", from.programs.version("etcd")?, tag.split('-').next().unwrap_or(tag))?;
             let image = Image::new(&[name], &["/usr/local/bin/etcd"]);
             at(at(at(image, "etcd")?, "etcdctl")?, "etcdutl")?
         }
         "coredns" => {
-            built("CoreDNS", COREDNS.version, tag.trim_start_matches('v'))?;
+            built("CoreDNS", from.programs.version("coredns")?, tag.trim_start_matches('v'))?;
             Image::new(&[name], &["/coredns"]).file(from.programs.path("coredns")?, "/coredns")
         }
         "pause" => {

@@ -62,6 +62,7 @@ pub fn tense(action: &Action) -> Tense {
         (Work::Node { task: NodeTask::RemoveMember, .. }, _) => {
             of("removing member of", "removed member of", "removed from etcd")
         }
+        (Work::Node { task: NodeTask::Fetch, .. }, _) => of("sending the bundle to", "sent the bundle to", "given the bundle"),
         (Work::Node { task: NodeTask::Upgrade | NodeTask::UpgradeFirst, .. }, _) => of("upgrading", "upgraded", "upgraded"),
         (Work::Calls(_), Verb::Create) => of("creating", "created", "created"),
         (Work::Calls(_), Verb::Update | Verb::Node) => of("changing", "changed", "changed"),

@@ -3,6 +3,7 @@
 //! Nothing but what the cluster needs to be found again is recorded: cordons, withdrawn addresses, snapshots, phases of nodes. Each
 //! decision is made from a fresh look, so a run that was killed is gone on with by the next one.
 
+mod fetch;
 mod look;
 mod run;
 mod steps;

@@ -155,17 +155,7 @@ async fn carry_out(
             return failed(&plan, why);
         }
     }
-    let mut attempt = 1;
-    let outcome = loop {
-        let outcome = apply::run(&plan, Arc::clone(world), Some(Arc::clone(&inputs)), observed).await;
-        let passing = |failure: &Failure| matches!(failure, Failure::Node(error) if error.retryable);
-        let again = !outcome.failed.is_empty() && outcome.failed.iter().all(|failed| passing(&failed.failure));
-        if !again || attempt >= ATTEMPTS || world.stop.is_cancelled() {
-            break outcome;
-        }
-        attempt += 1;
-        world.clock.wait(Duration::from_secs(LOOK)).await;
-    };
+    let outcome = tried(world, inputs, observed, &plan).await;
     if step.work == Work::Publish && outcome.is_complete() {
         match note(world, &slot, None).await {
             Ok(()) => {}
@@ -173,6 +163,30 @@ async fn carry_out(
         }
     }
     outcome
+}
+
+/// Carries a plan out, again while nothing but connections fails.
+pub(super) async fn tried(
+    world: &Arc<World>,
+    inputs: Arc<NodeInputs>,
+    observed: &crate::observed::Observed,
+    plan: &crate::plan::Plan,
+) -> Outcome {
+    let mut attempt = 1;
+    loop {
+        let outcome = apply::run(plan, Arc::clone(world), Some(Arc::clone(&inputs)), observed).await;
+        let again = !outcome.failed.is_empty() && outcome.failed.iter().all(|failed| is_lost(&failed.failure));
+        if !again || attempt >= ATTEMPTS || world.stop.is_cancelled() {
+            return outcome;
+        }
+        attempt += 1;
+        world.clock.wait(Duration::from_secs(LOOK)).await;
+    }
+}
+
+/// The connection, not what was asked of the machine.
+pub(super) fn is_lost(failure: &Failure) -> bool {
+    matches!(failure, Failure::Node(error) if error.retryable)
 }
 
 /// Records since when an address is out of the records of the API.

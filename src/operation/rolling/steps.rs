@@ -6,10 +6,10 @@ use crate::desired::dns::{TTL, names};
 use crate::desired::{ResourceId, Slot};
 use crate::observed::Observed;
 use crate::plan::{Action, Call, Change, NodeTask, Plan, RecordChange, RecordVerb, Ref, Until, Verb, Work as Does};
-use crate::recorded::State;
+use crate::recorded::{Node, State};
 use crate::rolling::{Step, Work};
 
-use super::Site;
+use super::{Site, has_joined};
 
 /// The actions of a step, or why there are none.
 pub(super) fn plan_of(site: &Site, state: &State, observed: &Observed, step: &Step) -> Result<Plan, String> {
@@ -54,6 +54,22 @@ fn task_on(task: NodeTask, slot: &str, instance: Option<String>, after: Vec<Stri
         after,
         disruptive: None,
         work: Does::Node { task, slot: slot.to_owned(), instance },
+    }
+}
+
+/// Every machine that has joined gets what its next version is made of; beside each other, since nothing that runs is touched.
+pub(super) fn fetched(state: &State) -> Plan {
+    let live = |slot: &String, node: &Node| {
+        let record = state.resources.get(&ResourceId::Instance(slot.clone()));
+        has_joined(node.phase) && record.is_some_and(|record| record.id == node.instance)
+    };
+    let slots = state.nodes.iter().filter(|(slot, node)| live(slot, node)).map(|(slot, _)| slot);
+    Plan {
+        cluster: state.cluster.clone(),
+        uid: state.uid.clone(),
+        region: state.region.clone(),
+        actions: slots.map(|slot| task_on(NodeTask::Fetch, slot, None, vec![])).collect(),
+        ..Plan::default()
     }
 }
 

@@ -24,10 +24,11 @@ use crate::operation::session::Env;
 use crate::operation::{Guarded, OperationError, UpdateRequest};
 use crate::recorded::State;
 use crate::rolling::upgrade::{blocks, changes, course, images};
-use crate::rolling::{Blocked, Cordon, Decision, Line, Time, View, outline};
+use crate::rolling::{Address, Blocked, Cordon, Decision, Line, Time, View, next_step, outline};
 use crate::spec::with_version;
 use crate::store::{Lock, Recorder};
 
+use super::fetch::fetch;
 use super::look::{Eyes, Memory};
 use super::{End, RollRequest, Site, record_end, run, view};
 
@@ -110,7 +111,11 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
         let blocked = blocks(&opened.cluster, to).first().map(|what| stop(what, &opened.cluster.name));
         let begun = number == 0 && to == opened.cluster.kubernetes;
         let end = blocked.map_or(end, Decision::Blocked);
-        hops.push(Hop { from, to, begun, changes: changes(from, to), images: images(to), lines, seconds, end });
+        let mut changes = changes(from, to);
+        if matches!(opened.cluster.packages, Packages::Bundle(_)) {
+            changes.push("the bundle: sent to every machine before the first one is cordoned".into());
+        }
+        hops.push(Hop { from, to, begun, changes, images: images(to), lines, seconds, end });
         arrive(&mut view, to);
         from = to;
     }
@@ -137,6 +142,9 @@ fn arrive(view: &mut View, to: KubernetesVersion) {
         machine.drained = false;
         if machine.cordon == Cordon::Ours {
             machine.cordon = Cordon::No;
+        }
+        if matches!(machine.address, Address::Withdrawn(_)) {
+            machine.address = Address::Published;
         }
     }
 }
@@ -285,14 +293,19 @@ struct Climb<'a> {
 impl Climb<'_> {
     async fn hops(&self, way: &Way, observed: Observed) -> Result<(Vec<KubernetesVersion>, Outcome, End), OperationError> {
         let (mut reached, mut all) = (vec![], Outcome::default());
+        // What is not well is told before anything is registered.
+        if let Some(&to) = way.hops.first()
+            && let Decision::Blocked(stop) = next_step(&View { to: Some(to), ..way.view.clone() })
+        {
+            return Ok((reached, all, End::Blocked(stop)));
+        }
         for &to in &way.hops {
             if self.stop.is_cancelled() {
                 all.stopped = true;
                 return Ok((reached, all, End::Stopped));
             }
-            let cluster = self.register(to, way.bundles.get(&to)).await?;
             (self.events)(Event::Note(format!("Kubernetes {to}")));
-            let (outcome, end) = self.hop(&cluster, to, observed.clone()).await?;
+            let (outcome, end) = self.hop(to, way.bundles.get(&to), observed.clone()).await?;
             all.done.extend(outcome.done);
             all.failed.extend(outcome.failed);
             all.stopped |= outcome.stopped;
@@ -310,11 +323,9 @@ impl Climb<'_> {
         Ok((reached, all, End::Done))
     }
 
-    /// The version becomes the spec's before the first machine moves, so that whoever comes next knows where it was going.
-    async fn register(&self, to: KubernetesVersion, bundle: Option<&PathBuf>) -> Result<Cluster, OperationError> {
-        let state = self.recorder.state();
-        let store = &self.opened.store;
-        let mut cluster = Cluster { kubernetes: to, ..state.model.clone() };
+    /// The cluster of this version, and the folder of its bundle if that moves.
+    fn model<'a>(&self, to: KubernetesVersion, bundle: Option<&'a PathBuf>) -> (Cluster, Option<&'a Path>) {
+        let mut cluster = Cluster { kubernetes: to, ..self.recorder.state().model.clone() };
         let moved = match (&mut cluster.packages, bundle) {
             (Packages::Bundle(path), Some(bundle)) if path != bundle => {
                 path.clone_from(bundle);
@@ -322,9 +333,16 @@ impl Climb<'_> {
             }
             _ => None,
         };
-        if cluster != state.model {
+        (cluster, moved)
+    }
+
+    /// The version becomes the spec's before the first machine moves, so that whoever comes next knows where it was going.
+    async fn register(&self, cluster: &Cluster, moved: Option<&Path>) -> Result<(), OperationError> {
+        let state = self.recorder.state();
+        let store = &self.opened.store;
+        if *cluster != state.model {
             let bytes = store.revision(state.revision).await?;
-            let bytes = with_version(&bytes, to, moved).map_err(|why| {
+            let bytes = with_version(&bytes, cluster.kubernetes, moved).map_err(|why| {
                 let what = format!("revision {} of the spec ({}) cannot be edited", state.revision, store.location());
                 OperationError::Failed(format!("{what}: {why}"))
             })?;
@@ -337,20 +355,32 @@ impl Climb<'_> {
                 })
                 .await?;
         }
-        store.set_spec(Some(self.lock)).await?;
-        Ok(cluster)
+        Ok(store.set_spec(Some(self.lock)).await?)
     }
 
-    async fn hop(&self, cluster: &Cluster, to: KubernetesVersion, observed: Observed) -> Result<(Outcome, End), OperationError> {
+    async fn hop(
+        &self,
+        to: KubernetesVersion,
+        bundle: Option<&PathBuf>,
+        observed: Observed,
+    ) -> Result<(Outcome, End), OperationError> {
+        let (cluster, moved) = self.model(to, bundle);
         // Nodes of its own for each hop: they keep the bundle that they have read.
         let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
         let env = &Env { nodes, ..self.env.clone() };
         let (world, _): (Arc<World>, _) = world(env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
         let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
         let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
+        let (fetched, end) = fetch(&world, &inputs, &observed, self.request.force).await;
+        if end != End::Done {
+            return Ok((fetched, end));
+        }
+        self.register(&cluster, moved).await?;
         let cloud = Arc::clone(&self.opened.cloud);
         let eyes = Eyes { env: self.env, cloud, nodes: Arc::clone(&world.nodes), inputs: Arc::clone(&inputs) };
-        let mut site = site(cluster, self.request, to, observed);
-        run::roll(&mut site, &eyes, world, inputs).await
+        let mut site = site(&cluster, self.request, to, observed);
+        let (mut outcome, end) = run::roll(&mut site, &eyes, world, inputs).await?;
+        outcome.done.splice(0..0, fetched.done);
+        Ok((outcome, end))
     }
 }

@@ -212,11 +212,11 @@ fn machine(
             never: kept.never,
         }
     });
+    let kubelet = its_node.flatten().and_then(|node| inspect::release(&node.version));
     let since = match &work {
         Some((_, _, since)) => *since,
-        None => since(memory, instance, &format!("{stage:?} {}", matches!(health, Health::Ready)), view.now),
+        None => since(memory, instance, &format!("{stage:?} {} {kubelet:?}", matches!(health, Health::Ready)), view.now),
     };
-    let kubelet = its_node.flatten().and_then(|node| inspect::release(&node.version));
     Some(Machine {
         kubelet,
         api: seen.versions.get(&text).copied().filter(|_| control_plane),

@@ -1,7 +1,8 @@
 //! Upgrade in place: every machine to one version, control planes first.
 //!
-//! A control plane is brought there by: an etcd snapshot, leadership away, cordon, drain, kubeadm, kubelet, uncordon; one at a
-//! time, and only while the other members keep the quorum. The first one runs `kubeadm upgrade apply`, which moves the cluster's
+//! A control plane is brought there by: an etcd snapshot, leadership and address away, cordon, drain, kubeadm, kubelet, uncordon, address
+//! back; one at a time, and only while the other members keep the quorum. While its etcd is replaced its API server takes connections
+//! and answers nobody, so clients have to have forgotten it by then. The first one runs `kubeadm upgrade apply`, which moves the cluster's
 //! configuration and add-ons; all others `kubeadm upgrade node`. Then node groups beside each other, each within its
 //! `max_unavailable`. Kubelets are never newer than the API servers they talk to: a control plane's kubelet talks to its own.
 
@@ -13,8 +14,8 @@ pub use skew::skew;
 
 use crate::cluster::KubernetesVersion;
 use crate::rolling::{
-    Cordon, Decision, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time, View, Work, beside,
-    in_work, node_groups, nodes, stuck,
+    Address, Cordon, Decision, FORGETTING, Group, Health, LOOK, Machine, Member, PATIENCE, Quorum, READY, Stage, Step, Time,
+    View, Work, beside, in_work, node_groups, nodes, stuck,
 };
 
 /// What comes next on the way of all machines to this version.
@@ -32,6 +33,9 @@ pub(super) fn next(view: &View, to: KubernetesVersion) -> Decision {
     }
 }
 
+/// Seconds within which a kubelet of another version starts the static pods anew. Its Node is Ready meanwhile, and at first their old
+/// containers answer.
+pub const SETTLED: Time = 20;
 const MEND: &str =
     "kubewright validate says what to do; --force goes on with what was unhealthy before, as far as the quorum allows";
 const AGAIN: &str = "mend that, then run the same command again";
@@ -51,7 +55,8 @@ impl<'a> Site<'a> {
     }
 
     fn is_there(&self, machine: &Machine) -> bool {
-        machine.kubelet == Some(self.to) && (!self.is_control(machine) || machine.api == Some(self.to))
+        // The kubelet comes last, and starts the static pods anew: an API server that is silent then is waited for, not upgraded again.
+        machine.kubelet == Some(self.to) && (!self.is_control(machine) || machine.api.is_none_or(|api| api == self.to))
     }
 
     fn step(&self, machine: &Machine, work: Work) -> Decision {
@@ -67,7 +72,8 @@ impl<'a> Site<'a> {
     fn unfit(&self) -> Option<Decision> {
         for machine in &self.view.machines {
             let slot = &machine.slot;
-            let begun = machine.cordon == Cordon::Ours;
+            // Whoever died in the middle of it left it ill.
+            let begun = machine.cordon == Cordon::Ours || is_away(machine) || self.is_there(machine);
             match (machine.stage, &machine.health) {
                 (Stage::Lost, _) => {
                     return Some(Decision::blocked(
@@ -103,13 +109,13 @@ impl<'a> Site<'a> {
         if let Some(machine) = self.planes().find(|machine| self.view.is_stuck(machine)) {
             return Some(stuck(self.view, machine, AGAIN));
         }
-        let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours;
+        let open = |machine: &&Machine| !self.is_there(machine) || machine.cordon == Cordon::Ours || is_away(machine);
         if !self.planes().any(|machine| open(&machine)) {
             return self.planes().find_map(|machine| self.unwell(machine, PATIENCE));
         }
         let Some(members) = &self.view.members else { return Some(self.silent()) };
         let leads = |machine: &Machine| member_of(members, machine).is_some_and(|member| member.leader);
-        let begun = |machine: &Machine| machine.cordon == Cordon::Ours || machine.api == Some(self.to);
+        let begun = |machine: &Machine| machine.cordon == Cordon::Ours || is_away(machine) || machine.api == Some(self.to);
         let target = self.planes().filter(open).min_by_key(|machine| {
             // What has begun is finished before anything else is touched; the leader goes last.
             (!begun(machine), machine.cordon != Cordon::Ours, leads(machine), &machine.slot)
@@ -119,9 +125,19 @@ impl<'a> Site<'a> {
             return Some(wait);
         }
         if self.is_there(target) {
-            return Some(self.unwell(target, READY).unwrap_or_else(|| self.step(target, Work::Uncordon)));
+            return Some(self.unwell(target, READY).unwrap_or_else(|| self.back(target)));
         }
         Some(self.ill(members, target).unwrap_or_else(|| self.change(members, target)))
+    }
+
+    /// What a control plane that is there gets back.
+    fn back(&self, target: &Machine) -> Decision {
+        let until = target.since + SETTLED;
+        match target.cordon {
+            Cordon::Ours => self.step(target, Work::Uncordon),
+            _ if self.view.now < until => Decision::Wait { what: format!("{} to stay Ready", target.slot), until },
+            _ => self.step(target, Work::Publish),
+        }
     }
 
     fn change(&self, members: &[Member], target: &Machine) -> Decision {
@@ -131,11 +147,19 @@ impl<'a> Site<'a> {
             others
                 .find(|machine| member_of(members, machine).is_some_and(|member| !member.learner && member.healthy == Some(true)))
         };
+        let others_serve = || {
+            let mut others = self.planes().filter(|machine| machine.slot != target.slot);
+            others.any(|machine| machine.address == Address::Published && machine.is_ready())
+        };
         match target {
             _ if self.view.snapshot.as_deref() != Some(&target.instance) => self.step(target, Work::Snapshot),
             _ if leads && let Some(heir) = heir() => self.step(target, Work::MoveLeader { to: heir.slot.clone() }),
+            Machine { address: Address::Published, .. } if others_serve() => self.step(target, Work::Withdraw),
             Machine { cordon: Cordon::No, .. } => self.step(target, Work::Cordon),
             Machine { drained: false, .. } => nodes::drain(self.view, target),
+            Machine { address: Address::Withdrawn(at), .. } if self.view.now < at + FORGETTING => {
+                Decision::Wait { what: format!("clients to forget the address of {}", target.slot), until: at + FORGETTING }
+            }
             _ => self.upgrade(target),
         }
     }
@@ -256,6 +280,10 @@ impl<'a> Site<'a> {
             (None, None) => Decision::Done,
         }
     }
+}
+
+fn is_away(machine: &Machine) -> bool {
+    matches!(machine.address, Address::Withdrawn(_))
 }
 
 fn out_of(machines: &[&Machine]) -> usize {
