@@ -53,7 +53,9 @@ pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>
         // Its pod runs the new pause image on any machine, and those that are not there yet have it from nowhere.
         ignored.push("createjob".into());
     }
-    let values = json!({"version": version, "first": first, "patches": patches, "ignored": ignored.join(",")});
+    let leave = control_plane && cluster.groups_of(Role::ControlPlane).map(|group| group.count).sum::<u32>() > 1;
+    let ignored = ignored.join(",");
+    let values = json!({"version": version, "first": first, "patches": patches, "ignored": ignored, "leave": leave});
     let command = if first { "kubeadm upgrade apply" } else { "kubeadm upgrade node" };
     list.named("upgrade", 30 * MINUTE, command, Work::Unit(body("upgrade", values)?));
     // `upgrade node` reads it from the cluster: without this the next hop would be taken for done.
@@ -134,6 +136,24 @@ mod tests {
             let text = new.iter().map(body_of).collect::<String>();
             assert_eq!(text.contains("kubeadm upgrade apply"), first);
             assert_eq!(text.contains("kubeadm upgrade node"), !first);
+        }
+    }
+
+    #[test]
+    fn an_api_server_parts_with_its_clients_where_there_is_another_one() {
+        for (count, role) in [(3, Role::ControlPlane), (1, Role::ControlPlane), (3, Role::Node)] {
+            let mut cluster = cluster("1.35.4");
+            cluster.groups.iter_mut().filter(|group| group.role == Role::ControlPlane).for_each(|group| group.count = count);
+            let steps = steps(&cluster, role, false, None);
+            let body = body_of(steps.iter().find(|step| step.name == "upgrade").unwrap());
+            // The API server answers again at the third question; nothing of kubeadm runs before.
+            let tools = "crictl() { [ \"$1\" = ps ] && echo api || echo crictl \"$1\"; }\nn=0\nsleep() { :; }\n\
+                         api_ready() { n=$((n + 1)); echo \"ask $n\"; [ $n = 3 ]; }\nkubeadm() { echo kubeadm \"$1\"; }\n";
+            let body = body.replace("crictl stop --timeout 20 \"$id\" >/dev/null", "crictl stop");
+            let output = Command::new("sh").args(["-c", &format!("set -eu\n{tools}{body}\nmain\n")]).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let parts = if (count, role) == (3, Role::ControlPlane) { "crictl stop\nask 1\nask 2\nask 3\n" } else { "" };
+            assert_eq!(said, format!("{parts}kubeadm upgrade\n"), "{count} {role:?}");
         }
     }
 

@@ -47,6 +47,8 @@ const TESTS: &[(&str, Test)] = &[
     #[cfg(feature = "real")]
     ("an_upgrade_by_a_minor_goes_on_where_it_was_killed_while_the_api_answers", upgrade::upgrades),
     #[cfg(feature = "real")]
+    ("an_upgrade_that_the_machines_do_not_suit_is_refused_before_it_is_registered", upgrade::refuses),
+    #[cfg(feature = "real")]
     ("what_is_wrong_is_named_and_mended_by_the_next_run", broken::faults),
     #[cfg(feature = "real")]
     ("each_rule_of_the_firewall_is_needed", rules::each_is_needed),

@@ -1,12 +1,13 @@
 //! An upgrade of real Kubernetes by a minor: three control planes and three workers, killed twice on the way, asked all the time.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::account::account;
-use crate::cluster::{Cluster, Done, HA, Spec};
+use crate::cluster::{Cluster, Done, HA, MINIMAL, Spec};
 use crate::kubernetes;
 use crate::lab::{Lab, until, wait};
 use crate::machine::{Machine, machines};
@@ -23,10 +24,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const UPGRADE: Duration = Duration::from_secs(2400);
 
 pub fn upgrades(lab: &Lab) {
-    // Where it was never built this takes long, and says so.
-    let made = lab.command(&["bundle", "--kubernetes", TO, "--beside"]).status().expect("the lab");
-    assert!(made.success(), "there is no bundle of Kubernetes {TO}");
-    let bundle = lab.folder.join(format!("bundle-{TO}"));
+    let bundle = further(lab);
     let before = account(lab);
     let cluster = Cluster::real(lab, "minor", false);
     let name = cluster.name.as_str();
@@ -94,6 +92,34 @@ pub fn upgrades(lab: &Lab) {
     account(lab).assert_same_as(&before);
 }
 
+/// A bundle of the second version.
+fn further(lab: &Lab) -> PathBuf {
+    // Where it was never built this takes long, and says so.
+    let made = lab.command(&["bundle", "--kubernetes", TO, "--beside"]).status().expect("the lab");
+    assert!(made.success(), "there is no bundle of Kubernetes {TO}");
+    lab.folder.join(format!("bundle-{TO}"))
+}
+
+/// The lab's machines are on cgroup v1, which 1.35 does not take by itself.
+pub fn refuses(lab: &Lab) {
+    let bundle = further(lab).display().to_string();
+    let cluster = Cluster::real(lab, "refused", false);
+    let name = cluster.name.as_str();
+    let spec = cluster.spec(MINIMAL).count("nodes", 1);
+    cluster.ok(&["create", "cluster", "-f", &cluster.write("refused.toml", &spec), "--yes"]);
+    cluster.assert_ready(2);
+    let refused = cluster.run(&["upgrade", name, "--to", TO, "--bundle", &bundle, "--yes"]).expect(7);
+    refused.says(&["cannot be upgraded: cgroup v1: the kubelet of Kubernetes 1.35 refuses it", "failCgroupV1 = false"]);
+    for node in items(&cluster, &["get", "nodes"]) {
+        assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.34.2");
+        assert_eq!(node["spec"]["unschedulable"], Value::Null);
+    }
+    cluster.assert_ready(2);
+    // Nothing is under way, so that the spec can be changed.
+    cluster.assert_no_op();
+    cluster.ok(&["delete", "cluster", name, "--yes", "--purge"]).says(&["0 remain"]);
+}
+
 /// From 1.35 on the kubelet has to be told that it may run on cgroup v1, and so has kubeadm's preflight. The settings end with `[kubelet]`.
 fn on_cgroup_v1(spec: &Spec) -> Spec {
     Spec(
@@ -131,14 +157,15 @@ fn run(cluster: &Cluster<'_>, words: &[&str]) -> Done {
     Done { code: status.code(), out: String::new(), err: cluster.said() }
 }
 
-/// By slot, when the first and when the last thing was said of it: lines are `TIME SLOT WORDS`.
+/// By slot, when it was cordoned and when the last thing was said of it: lines are `TIME SLOT WORDS`.
 fn at_work(said: &str) -> BTreeMap<String, (f64, f64)> {
     let mut found = BTreeMap::<String, (f64, f64)>::new();
     for line in said.lines() {
         let mut words = line.split_whitespace();
         let (Some(time), Some(slot)) = (words.next(), words.next()) else { continue };
         let Ok(time) = time.parse::<jiff::Timestamp>() else { continue };
-        if !slot.starts_with("control-plane-") && !slot.starts_with("nodes-") {
+        let is_slot = slot.starts_with("control-plane-") || slot.starts_with("nodes-");
+        if !is_slot || !(found.contains_key(slot) || line.contains(" step cordon ")) {
             continue;
         }
         let time = time.as_second() as f64;
