@@ -65,3 +65,23 @@ fn pods_of_a_machine_that_is_taken_away_are_deleted_only_when_they_had_their_tim
         assert!(!forced || ran.asked.iter().any(|call| call.ends_with("--disable-eviction=true --timeout=700s")));
     }
 }
+
+#[test]
+fn the_pods_of_a_machine_that_is_gone_go_with_its_node_and_an_error_of_that_stops_nothing() {
+    for fails in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = folder.path().join("asked");
+        let stub = format!(
+            "set -eu\nkube() {{ printf '%s\\n' \"$*\" >>{}; case \"$*\" in *pods*) return {fails} ;; esac; }}\n",
+            asked.display()
+        );
+        let script = format!("{stub}{}\nmain\n", render("steps/forget.sh.j2", json!({"node": "i-2"})).unwrap());
+        assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success());
+        let asked = std::fs::read_to_string(asked).unwrap();
+        let asked: Vec<&str> = asked.lines().collect();
+        assert!(
+            asked.len() == 2 && asked[0].starts_with("delete node i-2") && asked[1].contains("spec.nodeName=i-2"),
+            "{asked:?}"
+        );
+    }
+}
