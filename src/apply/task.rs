@@ -14,6 +14,11 @@ use crate::recorded::{Node, NodePhase, State};
 
 pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone: Option<String>) -> Result<Performed, Failure> {
     let world = &shared.world;
+    // Before anything is recorded of it: a machine that only waits is not leaving yet.
+    let _permit = tokio::select! {
+        permit = wait::turn(world, &shared.node_permits, slot) => permit?,
+        () = world.stop.cancelled() => return Ok(Performed::Untouched),
+    };
     let leaves = match task {
         NodeTask::Drain => true,
         // Of a machine that is there, but stopped.
@@ -37,10 +42,6 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
         world.record.update(Box::new(edit)).await.map_err(Failure::Record)?;
     }
     let fleet = Arc::new(fleet(shared, slot, gone.clone()).await?);
-    let _permit = tokio::select! {
-        permit = wait::turn(world, &shared.node_permits, slot) => permit?,
-        () = world.stop.cancelled() => return Ok(Performed::Untouched),
-    };
     let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
     let last_step = Arc::new(Mutex::new(CONNECT.to_owned()));
     let events = {
@@ -82,7 +83,7 @@ pub(super) async fn node(shared: &Arc<Shared>, task: NodeTask, slot: &str, gone:
     // What is done on a machine is ended properly; a machine that does not let us in, or says nothing of its keys, may take many minutes.
     let untouched = async {
         world.stop.cancelled().await;
-        if step(&last_step) != CONNECT {
+        if !speaks_to(task) || step(&last_step) != CONNECT {
             std::future::pending::<()>().await;
         }
     };
@@ -146,7 +147,7 @@ fn step(last: &Mutex<String>) -> String {
     last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Tasks that work on the machine itself; of others the machine may be dead.
+/// Tasks that work on the machine itself, step by step, after they have got into it; of others the machine may be dead.
 fn speaks_to(task: NodeTask) -> bool {
     use NodeTask::{Fetch, Init, JoinControlPlane, JoinWorker, Label, Prepare, Ready, Upgrade, UpgradeFirst};
     matches!(task, Prepare | Init | JoinControlPlane | JoinWorker | Label | Ready | Fetch | Upgrade | UpgradeFirst)

@@ -1,6 +1,5 @@
 //! Machines that AWS, or somebody, ends while they are worked on.
 
-use kubewright::bootstrap::NodeTask;
 use kubewright::plan::{Change, Ref};
 
 use crate::world::*;
@@ -30,7 +29,6 @@ async fn a_machine_that_is_ended_at_any_task_is_told_and_replaced_by_the_next_ru
     let calm = World::of(LARGE).await;
     let tasks = calm.nodes.inner.asked().len();
     assert!(tasks >= 14, "{tasks}");
-    let own = |task: NodeTask| task != NodeTask::Drain;
     for n in 0..tasks {
         for done in [false, true] {
             let world = World::new();
@@ -45,7 +43,6 @@ async fn a_machine_that_is_ended_at_any_task_is_told_and_replaced_by_the_next_ru
             };
             let (ran, (task, slot, instance)) = tokio::join!(world.run(&create), end);
             let what = format!("{task:?} of {slot}, done: {done}");
-            assert!(own(task), "{what}");
             assert_eq!(ran.code, 7, "{what}\n{ran}");
             let _ = ran.says(&[&format!("node {slot}"), &format!("{instance} is"), "has ended it meanwhile"]);
             let mut runs = 0;

@@ -1,6 +1,7 @@
 //! The snapshots that rolls and upgrades take: in the store, whole, with their reason, and not without number.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kubewright::bootstrap::NodeTask;
 use kubewright::store::PART;
@@ -45,6 +46,25 @@ async fn each_control_plane_that_a_roll_replaces_is_preceded_by_a_snapshot_that_
     let id = all[0]["id"].as_str().unwrap();
     let _ = world.run(&["etcd", "restore", id, "--yes"]).await.expect(0).says(&["Restored"]);
     assert_eq!(world.nodes.inner.etcd_data("control-plane-us-east-1a-1"), data);
+}
+
+/// It is no wait for a machine: what was begun is finished.
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_does_not_cut_off_a_snapshot() {
+    let world = behind(&HA).await;
+    // The first work on a machine that is a work on etcd: the snapshot's own.
+    let is_begun = || !world.nodes.inner.etcd_works().is_empty();
+    *world.nodes.etcd_takes.lock().unwrap() = Duration::from_secs(60);
+    let interrupt = async {
+        while !is_begun() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.interrupts.add_permits(1);
+    };
+    let roll = ["rolling-update", "--yes"];
+    let (ran, ()) = tokio::join!(world.run(&roll), interrupt);
+    assert_eq!(ran.code, 130, "{ran}");
+    assert_eq!(listed(&world).await.len(), 1, "{ran}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,6 +127,8 @@ pub struct Strict {
     /// So many tasks from now, one never ends: the place to kill a run, before or after the task is done.
     pub hang: Arc<Mutex<Option<(usize, bool)>>>,
     pub hung: Arc<tokio::sync::Notify>,
+    /// How long work on etcd takes.
+    pub etcd_takes: Arc<Mutex<Duration>>,
     /// Task, slot and instance of the one that never ends.
     pub victim: Arc<Mutex<Option<(NodeTask, String, String)>>>,
 }
@@ -196,6 +198,8 @@ impl Nodes for Strict {
             std::future::pending::<()>().await;
         }
         let answer = self.inner.etcd(work, slot, fleet, events).await?;
+        let takes = *self.etcd_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         if hangs == Some(true) {
             self.hung.notify_one();
             std::future::pending::<()>().await;

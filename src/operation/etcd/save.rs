@@ -203,11 +203,8 @@ async fn retain(site: &Site, new: &Snapshot, order: &Order<'_>) -> Result<Vec<St
         )));
     }
     let mut dropped = vec![];
-    for old in ours
-        .iter()
-        .take(ours.len().saturating_sub(usize::try_from(order.keep.max(1)).unwrap_or(usize::MAX)))
-        .filter(|old| *old != new)
-    {
+    let keep = usize::try_from(order.keep.max(1)).unwrap_or(usize::MAX);
+    for old in ours.iter().take(ours.len().saturating_sub(keep)).filter(|old| *old != new) {
         order.hold.confirm().await?;
         site.store.drop_snapshot(&old.id).await?;
         dropped.push(old.id.clone());
