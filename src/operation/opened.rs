@@ -68,17 +68,11 @@ pub(super) async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, O
     Ok(Opened { store, held, cluster, state, cloud, account, new_revision, revision })
 }
 
-pub(super) fn world(
-    env: &Env,
-    opened: &Opened,
-    recorder: Arc<Recorder>,
-    events: &Sink,
-    stop: &CancellationToken,
-) -> (Arc<World>, Arc<Recorder>) {
-    let world = World {
+pub(super) fn world(env: &Env, opened: &Opened, recorder: &Arc<Recorder>, events: &Sink, stop: &CancellationToken) -> Arc<World> {
+    Arc::new(World {
         cloud: Arc::clone(&opened.cloud),
         nodes: (env.nodes)(Arc::clone(&opened.cloud)),
-        record: Arc::clone(&recorder) as Arc<dyn Record>,
+        record: Arc::clone(recorder) as Arc<dyn Record>,
         clock: Arc::clone(&env.clock),
         ids: Arc::clone(&env.ids),
         events: Arc::clone(events),
@@ -86,6 +80,5 @@ pub(super) fn world(
         uid: opened.state.uid.clone(),
         settle: env.settle,
         node_limit: env.node_limit,
-    };
-    (Arc::new(world), recorder)
+    })
 }

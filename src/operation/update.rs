@@ -255,10 +255,10 @@ async fn locked(
     let mut settled = vec![];
     let mut recorder = None;
     if let Some(held) = opened.held.take() {
-        let world = world(env, &opened, Arc::new(Recorder::new(opened.store.clone(), held)), &events, &stop);
-        settled = settle(&world.0).await.map_err(OperationError::Unsettled)?;
-        opened.held = Some(world.1.held().await);
-        recorder = Some(world.1);
+        let held = Arc::new(Recorder::new(opened.store.clone(), held));
+        settled = settle(&world(env, &opened, &held, &events, &stop)).await.map_err(OperationError::Unsettled)?;
+        opened.held = Some(held.held().await);
+        recorder = Some(held);
     }
     let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| recorder.state());
     let prepared = make_plan(env, &opened, request, state).await?;
@@ -268,7 +268,7 @@ async fn locked(
     }
 
     let recorder = register(env, &opened, &prepared, request, recorder, lock).await?;
-    let (world, recorder) = world(env, &opened, recorder, &events, &stop);
+    let world = world(env, &opened, &recorder, &events, &stop);
     adopt(&world, &prepared.observed).await.map_err(OperationError::Unsettled)?;
     let pki = pki_of(env, &opened.store, lock).await?;
     let inputs = Arc::new(NodeInputs { cluster: with_leaving(&prepared.cluster, &prepared.state), pki, in_place: false });

@@ -235,7 +235,7 @@ async fn locked(
     };
     let recorder = Arc::new(Recorder::new(opened.store.clone(), held));
     let env = &Env { nodes: saving_nodes(env, &opened.store, &recorder, lock, None), ..env.clone() };
-    let (world, recorder) = world(env, &opened, recorder, &events, &stop);
+    let world = world(env, &opened, &recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);
     let prepared = make_plan(env, &opened, &of(request), recorder.state()).await?;

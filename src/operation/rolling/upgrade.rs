@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::observe::observe_settled;
 use crate::apply::resume::{Settled, adopt, settle};
-use crate::apply::{Event, NodeInputs, Outcome, Sink, World};
+use crate::apply::{Event, NodeInputs, Outcome, Sink};
 use crate::bootstrap::{Bundle, Pki};
 use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, KubernetesVersion, Packages};
@@ -243,7 +243,7 @@ async fn locked(
         return Err(env.unknown(&opened.cluster.name).await?);
     };
     let recorder = Arc::new(Recorder::new(opened.store.clone(), held));
-    let (world, recorder) = world(env, &opened, recorder, &events, &stop);
+    let world = world(env, &opened, &recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     let state = recorder.state();
     let observed = look_around(env, &opened, &state).await?;
@@ -368,7 +368,7 @@ impl Climb<'_> {
         // Nodes of its own for each hop: they keep the bundle that they have read.
         let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
         let env = &Env { nodes, ..self.env.clone() };
-        let (world, _): (Arc<World>, _) = world(env, self.opened, Arc::clone(self.recorder), self.events, self.stop);
+        let world = world(env, self.opened, self.recorder, self.events, self.stop);
         let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
         let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
         let (fetched, end) = fetch(&world, &inputs, &observed, self.request.force).await;
