@@ -149,10 +149,7 @@ fn both(view: &View, steps: &Steps) -> Result<[Time; 4], String> {
 }
 
 fn in_words(seconds: Time) -> String {
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, minutes) => format!("{minutes} min {:02} s", seconds % 60),
-        (hours, minutes) => format!("{hours} h {minutes:02} min"),
-    }
+    kubewright::clock::in_words(seconds as f64)
 }
 
 fn main() {
