@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::lab::{Lab, finish};
+use crate::lab::{Lab, finish, wait};
 
 pub const MINIMAL: &str = include_str!("../../clusters/minimal.toml");
 pub const HA: &str = include_str!("../../clusters/ha.toml");
@@ -93,6 +94,12 @@ impl<'a> Cluster<'a> {
 
     pub fn update(&self) -> Done {
         self.run(&["update", &self.name, "--yes"])
+    }
+
+    /// As [`Cluster::run`], for a command that takes long.
+    pub fn run_within(&self, words: &[&str], limit: Duration) -> Done {
+        let status = wait(&mut self.start(words), limit);
+        Done { code: status.code(), out: String::new(), err: self.said() }
     }
 
     /// Started, its output in files: read with [`Cluster::said`].

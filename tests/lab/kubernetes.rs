@@ -11,6 +11,7 @@ use crate::lab::until;
 use crate::machine::{machine, machines};
 
 const WORKLOADS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/workloads/web.yaml");
+const STEADY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/workloads/steady.yaml");
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// A pod of the DaemonSet `web`.
@@ -53,6 +54,12 @@ pub fn deploy(cluster: &Cluster<'_>) {
     for what in ["daemonset/web", "deployment/shop"] {
         cluster.kubectl(&["rollout", "status", what, "--timeout=120s"]);
     }
+}
+
+/// What has to answer all the time, whatever is done to the machines.
+pub fn deploy_steady(cluster: &Cluster<'_>) {
+    cluster.kubectl(&["apply", "-f", STEADY]);
+    cluster.kubectl(&["rollout", "status", "deployment/steady", "--timeout=120s"]);
 }
 
 /// Pods on all machines reach each other by address, by service and by name; `exec`, `logs`, `port-forward`; DNS.

@@ -43,7 +43,7 @@ const TESTS: &[(&str, Test)] = &[
     #[cfg(feature = "real")]
     ("a_cluster_is_restored_also_after_all_its_control_planes_were_lost", etcd::restores),
     #[cfg(feature = "real")]
-    ("a_roll_replaces_every_machine_while_the_api_answers", rolling::rolls),
+    ("a_roll_replaces_every_machine_while_api_and_workload_answer_also_when_killed_in_each_phase", rolling::rolls),
     #[cfg(feature = "real")]
     ("an_upgrade_by_a_minor_goes_on_where_it_was_killed_while_the_api_answers", upgrade::upgrades),
     #[cfg(feature = "real")]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::account::account;
-use crate::cluster::{Cluster, Done, HA, MINIMAL, Spec};
+use crate::cluster::{Cluster, HA, MINIMAL, Spec};
 use crate::kubernetes;
-use crate::lab::{Lab, until, wait};
+use crate::lab::{Lab, until};
 use crate::machine::{Machine, machines};
 use crate::probe::{Probe, now};
 
@@ -18,7 +18,6 @@ const TO: &str = "1.35.4";
 /// What its kubeadm installs beside it.
 const ETCD: &str = "3.6.6-0";
 const COREDNS: &str = "v1.13.1";
-const STEADY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/workloads/steady.yaml");
 const LIMIT: Duration = Duration::from_secs(300);
 /// Six machines one after the other, on as many containers of one machine.
 const UPGRADE: Duration = Duration::from_secs(2400);
@@ -31,8 +30,7 @@ pub fn upgrades(lab: &Lab) {
     let spec = on_cgroup_v1(&cluster.spec(HA));
     cluster.ok(&["create", "cluster", "-f", &cluster.write("minor.toml", &spec), "--yes"]).says(&["6 of 6 nodes Ready"]);
     cluster.assert_ready(6);
-    cluster.kubectl(&["apply", "-f", STEADY]);
-    cluster.kubectl(&["rollout", "status", "deployment/steady", "--timeout=120s"]);
+    kubernetes::deploy_steady(&cluster);
 
     let words = ["upgrade", name, "--to", TO, "--bundle", &bundle.display().to_string()];
     let dry = cluster.run(&[&words[..], &["--detailed-exitcode"]].concat()).expect(2);
@@ -51,7 +49,7 @@ pub fn upgrades(lab: &Lab) {
         first.is_some_and(|slot| runs_new_api_server(&machines, &slot))
     });
     said += &killed(&cluster, &words, "while a worker is drained", |said| slot_of(said, "nodes-", "step evict (").is_some());
-    let done = run(&cluster, &words);
+    let done = cluster.run_within(&words, UPGRADE);
     said += &done.err;
     done.expect(0).says(&["Upgraded to 1.35.4", "kubernetes = \"1.35.4\""]);
     let ended = now();
@@ -61,6 +59,10 @@ pub fn upgrades(lab: &Lab) {
     for probe in probes {
         println!("{}", probe.figures(begun, ended));
         probe.failures(begun).iter().for_each(|line| println!("    {line}"));
+    }
+    for probe in probes {
+        let (asked, failed) = probe.counts(begun, ended);
+        assert!(failed * 100 <= asked, "{failed} of {asked} questions failed");
     }
     for (slot, (from, to)) in at_work(&said) {
         println!("{slot}: {:.0} s\n    {}\n    {}", to - from, api.figures(from, to), service.figures(from, to));
@@ -150,11 +152,6 @@ fn killed(cluster: &Cluster<'_>, words: &[&str], when: &str, so: impl Fn(&str) -
     child.wait().expect("an end");
     println!("killed {when}");
     cluster.said()
-}
-
-fn run(cluster: &Cluster<'_>, words: &[&str]) -> Done {
-    let status = wait(&mut cluster.start(words), UPGRADE);
-    Done { code: status.code(), out: String::new(), err: cluster.said() }
 }
 
 /// By slot, when it was cordoned and when the last thing was said of it: lines are `TIME SLOT WORDS`.
