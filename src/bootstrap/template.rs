@@ -61,6 +61,7 @@ embedded!(
     "steps/dns.sh.j2",
     "steps/drain.sh.j2",
     "steps/forget.sh.j2",
+    "steps/forget-node.sh.j2",
     "steps/endpoint.sh.j2",
     "steps/facts.sh.j2",
     "steps/hostname.sh.j2",
