@@ -32,6 +32,7 @@ embedded!(
     "steps/api.sh.j2",
     "steps/budgets.sh.j2",
     "steps/cordon.sh.j2",
+    "steps/deprecated.sh.j2",
     "steps/etcd.sh.j2",
     "steps/etcd-drop.sh.j2",
     "steps/etcd-node.sh.j2",
