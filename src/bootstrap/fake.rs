@@ -248,6 +248,7 @@ impl Nodes for FakeNodes {
             Query::Vitals | Query::Look => String::new(),
             Query::EtcdStatus if stopped => String::new(),
             Query::Etcd | Query::EtcdStatus => etcd(&inner.tasks, &instance, inner.etcd.revision),
+            Query::Deprecated => "process_start_time_seconds 1.7672256e+09\n".into(),
             Query::Budgets => "{\"items\":[]}\n{\"items\":[]}".into(),
         })
     }

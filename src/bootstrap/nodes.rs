@@ -308,6 +308,7 @@ fn question(query: Query) -> Result<String, String> {
             let [tool, asked] = ["etcdctl", asked].map(|name| render(&format!("steps/{name}.sh.j2"), serde_json::json!({})));
             return Ok(format!("{path}{}{}", tool?, asked?));
         }
+        Query::Deprecated => return render("steps/deprecated.sh.j2", serde_json::json!({})),
         Query::Budgets => return render("steps/budgets.sh.j2", serde_json::json!({"selector": "status.phase!=Succeeded"})),
     };
     Ok(fixed.to_owned())

@@ -21,5 +21,6 @@ mod status;
 mod store;
 mod takeover;
 mod upgrade;
+mod upgrade_apis;
 mod upgrade_kills;
 mod world;

@@ -5,12 +5,14 @@ use serde::Deserialize;
 use crate::cluster::KubernetesVersion;
 
 mod budgets;
+mod deprecated;
 mod etcd;
 mod etcd_status;
 mod look;
 mod vitals;
 
 pub use budgets::{Kept, kept};
+pub use deprecated::{Api, Deprecated};
 pub use etcd::Etcd;
 pub use etcd_status::{Alarm, EtcdStatus, MemberStatus};
 pub use look::{CLOCK_LIMIT, CRASHES, Cause, Look};
@@ -36,6 +38,8 @@ pub enum Query {
     Budgets,
     /// `get --raw /version`, of that machine's own API server: [`version`].
     Version,
+    /// What that machine's own API server was asked for: [`Deprecated`].
+    Deprecated,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

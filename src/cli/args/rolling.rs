@@ -59,7 +59,7 @@ pub struct UpgradeArgs {
     /// Where packages come from bundles: the one of a version on the way, or of the last. May be given again
     #[arg(long = "bundle", value_name = "DIR")]
     pub bundles: Vec<PathBuf>,
-    /// Begin although the cluster is not healthy; quorum is kept all the same
+    /// Begin although the cluster is not healthy, or clients use APIs that the version does not serve; quorum is kept all the same
     #[arg(long)]
     pub force: bool,
     /// Upgrade

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::render::rolling::{blocked, drain_rule, ended_json, line_json, steps};
 use crate::cli::text::{Ink, Page, count, ink};
 use crate::clock::in_words;
-use crate::operation::{End, Hop, UpgradePrepared, UpgradeReport};
+use crate::operation::{ApiUse, ApiUses, End, Hop, UpgradePrepared, UpgradeReport};
 use crate::rolling::upgrade::room;
 
 /// Steps of a hop that are listed before the rest is counted.
@@ -32,6 +32,7 @@ pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
         };
         page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {rule}; {}", drain_rule(group)).into()]);
     }
+    apis(&mut page, prepared);
     for (number, hop) in prepared.hops.iter().enumerate() {
         one(&mut page, hop, number + 1, whole);
         if let Some(stop) = hop.end.stop() {
@@ -46,6 +47,38 @@ pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
     page
 }
 
+/// Deprecated APIs that are asked for, whatever becomes of them.
+fn apis(page: &mut Page, prepared: &UpgradePrepared) {
+    let ApiUses { uses, since, unread } = &prepared.apis;
+    page.blank();
+    let (mut doomed, mut staying) = (vec![], vec![]);
+    for one in uses {
+        match one.api.removed {
+            Some(minor) => doomed.push(format!("{one}; not served from 1.{minor} on.")),
+            None => staying.push(one.api.to_string()),
+        }
+    }
+    if let (true, Some(since)) = (doomed.is_empty(), since) {
+        let since = in_words(*since as f64);
+        page.flow(
+            0,
+            2,
+            vec![format!("No API that is to go was asked for since the youngest API server started, {since} ago.").into()],
+        );
+    }
+    for text in doomed {
+        page.flow(0, 2, vec![ink(Ink::Warn, "Deprecated: "), text.into()]);
+    }
+    if !staying.is_empty() {
+        let text = format!("Deprecated, with no version named that does without: {}.", staying.join(", "));
+        page.flow(0, 2, vec![ink(Ink::Faint, text)]);
+    }
+    for (slot, why) in unread {
+        let text = format!("{slot} does not tell which deprecated APIs it was asked for: {why}.");
+        page.flow(0, 2, vec![ink(Ink::Warn, "Not known: "), text.into()]);
+    }
+}
+
 fn one(page: &mut Page, hop: &Hop, number: usize, whole: bool) {
     page.blank();
     let title = match hop.begun {
@@ -55,6 +88,9 @@ fn one(page: &mut Page, hop: &Hop, number: usize, whole: bool) {
     page.flow(0, 2, vec![ink(Ink::Strong, title)]);
     for change in &hop.changes {
         page.flow(2, 4, vec![ink(Ink::Change, "~ "), change.as_str().into()]);
+    }
+    for one in hop.gone.iter().filter(|_| hop.end.stop().is_none()) {
+        page.flow(2, 4, vec![ink(Ink::Warn, "! "), format!("{} is not served any more, and clients ask for it", one.api).into()]);
     }
     page.flow(2, 4, vec![ink(Ink::Faint, format!("images {}", hop.images.join(" ")))]);
     steps(page, &hop.lines, if whole { hop.lines.len() } else { STEPS });
@@ -86,6 +122,7 @@ pub fn done(report: &UpgradeReport, width: usize) -> Page {
 }
 
 pub fn json(prepared: &UpgradePrepared) -> Value {
+    let apis = &prepared.apis;
     let hops = prepared.hops.iter().map(|hop| {
         json!({
             "from": hop.from,
@@ -93,6 +130,7 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
             "begun": hop.begun,
             "changes": hop.changes,
             "images": hop.images,
+            "removed_apis": hop.gone.iter().map(use_json).collect::<Vec<_>>(),
             "steps": hop.lines.iter().map(line_json).collect::<Vec<_>>(),
             "seconds": hop.seconds,
             "blocked": blocked(hop.end.stop()),
@@ -105,8 +143,23 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
         "cluster": prepared.cluster,
         "to": prepared.to,
         "hops": hops.collect::<Vec<_>>(),
+        "deprecated_apis": apis.uses.iter().map(use_json).collect::<Vec<_>>(),
+        "deprecated_apis_since": apis.since,
+        "deprecated_apis_unknown": apis.unread,
         "machines": machines.collect::<Vec<_>>(),
         "state": prepared.location,
+    })
+}
+
+fn use_json(one: &ApiUse) -> Value {
+    let ApiUse { api, planes, clients } = one;
+    json!({
+        "group": api.group,
+        "version": api.version,
+        "resource": api.resource,
+        "removed": api.removed.map(|minor| format!("1.{minor}")),
+        "control_planes": planes,
+        "clients": clients,
     })
 }
 

@@ -3,9 +3,13 @@
 //! The last control plane's `kubeadm upgrade` has kube-proxy and CoreDNS replaced on all machines at once, those included whose own upgrade
 //! comes later. And whatever stops an upgrade here stops it before it is registered.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::apply::{Event, Failure, NodeInputs, Outcome, World};
+use crate::bootstrap::Bundle;
+use crate::cluster::{Cluster, KubernetesVersion, Packages};
 use crate::observed::Observed;
 use crate::rolling::Blocked;
 
@@ -37,4 +41,20 @@ pub(super) async fn fetch(world: &Arc<World>, inputs: &Arc<NodeInputs>, observed
         }
     };
     (outcome, end)
+}
+
+/// Bundles by the version that each says it holds: the registered one, then those that are given.
+pub(super) fn bundles(cluster: &Cluster, given: &[PathBuf]) -> Result<BTreeMap<KubernetesVersion, PathBuf>, String> {
+    let Packages::Bundle(registered) = &cluster.packages else {
+        return match given.first() {
+            Some(path) => Err(format!("the cluster's packages come from apt, so the bundle {} is for nothing", path.display())),
+            None => Ok(BTreeMap::new()),
+        };
+    };
+    let read = |path: &Path| Bundle::version(path).map(|version| (version, path.to_owned()));
+    let mut all: BTreeMap<_, _> = read(registered).ok().into_iter().collect();
+    for path in given {
+        all.extend([read(path)?]);
+    }
+    Ok(all)
 }

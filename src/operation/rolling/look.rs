@@ -80,9 +80,7 @@ impl Eyes<'_> {
         let scope = Scope::Uid(state.uid.clone());
         let (instances, records) = futures::try_join!(self.cloud.instances(&scope), records)?;
         let fleet = Arc::new(fleet_of(state, &self.inputs, &addresses(&instances)));
-        let live: BTreeSet<&str> = instances.iter().filter(|one| one.is_live()).map(|one| one.id.as_str()).collect();
-        let alive = |slot: &&String| fleet.machines.get(*slot).is_some_and(|machine| live.contains(machine.instance.as_str()));
-        let planes: Vec<String> = fleet.ready_control_planes.iter().filter(alive).cloned().collect();
+        let planes = live_planes(&fleet, &instances);
         let (answering, silent) = self.apis(&planes, &fleet).await;
         let now = super::view::now(self.env);
         // Node by node the budgets matter only while pods are to go, or before the first are.
@@ -123,7 +121,7 @@ impl Eyes<'_> {
         Ok(Seen { instances, records, nodes, silent, etcd, kept: memory.kept.clone(), versions })
     }
 
-    async fn ask(&self, query: Query, slot: &str, fleet: &Arc<Fleet>) -> Result<String, String> {
+    pub(super) async fn ask(&self, query: Query, slot: &str, fleet: &Arc<Fleet>) -> Result<String, String> {
         self.nodes.ask(query, slot, Arc::clone(fleet)).await.map_err(|error| error.cause)
     }
 
@@ -160,6 +158,13 @@ impl Eyes<'_> {
         }
         (answering, silent)
     }
+}
+
+/// Slots of control planes that have an API server, and run.
+pub(super) fn live_planes(fleet: &Fleet, instances: &[Instance]) -> Vec<String> {
+    let live: BTreeSet<&str> = instances.iter().filter(|one| one.is_live()).map(|one| one.id.as_str()).collect();
+    let alive = |slot: &&String| fleet.machines.get(*slot).is_some_and(|machine| live.contains(machine.instance.as_str()));
+    fleet.ready_control_planes.iter().filter(alive).cloned().collect()
 }
 
 pub(in crate::operation) fn addresses(instances: &[Instance]) -> Addresses {

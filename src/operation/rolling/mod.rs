@@ -3,6 +3,7 @@
 //! Nothing but what the cluster needs to be found again is recorded: cordons, withdrawn addresses, snapshots, phases of nodes. Each
 //! decision is made from a fresh look, so a run that was killed is gone on with by the next one.
 
+mod apis;
 mod fetch;
 mod look;
 mod run;
@@ -10,6 +11,7 @@ mod steps;
 mod upgrade;
 mod view;
 
+pub use apis::{ApiUse, ApiUses};
 pub use upgrade::{Hop, UpgradePrepared, UpgradeReport, UpgradeRequest, apply_upgrade, prepare_upgrade};
 
 use std::collections::{BTreeMap, BTreeSet};

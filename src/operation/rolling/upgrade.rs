@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::observe::observe_settled;
 use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Sink};
-use crate::bootstrap::{Bundle, Pki};
+use crate::bootstrap::Pki;
 use crate::cloud::{Calls, Scope};
 use crate::cluster::{Cluster, KubernetesVersion, Packages};
 use crate::observed::Observed;
@@ -28,7 +28,8 @@ use crate::rolling::{Address, Blocked, Cordon, Decision, Line, Time, View, next_
 use crate::spec::with_version;
 use crate::store::{Lock, Recorder};
 
-use super::fetch::fetch;
+use super::apis::{self, ApiUse, ApiUses};
+use super::fetch::{bundles, fetch};
 use super::look::{Eyes, Memory};
 use super::{End, RollRequest, Site, record_end, run, view};
 
@@ -53,6 +54,8 @@ pub struct Hop {
     pub begun: bool,
     pub changes: Vec<String>,
     pub images: Vec<String>,
+    /// APIs that go with it although clients ask for them.
+    pub gone: Vec<ApiUse>,
     pub lines: Vec<Line>,
     pub seconds: Time,
     pub end: Decision,
@@ -63,6 +66,7 @@ pub struct UpgradePrepared {
     pub cluster: String,
     pub to: KubernetesVersion,
     pub hops: Vec<Hop>,
+    pub apis: ApiUses,
     /// As the cluster is now.
     pub view: View,
     pub location: String,
@@ -89,7 +93,16 @@ struct Way {
     hops: Vec<KubernetesVersion>,
     applied: KubernetesVersion,
     bundles: BTreeMap<KubernetesVersion, PathBuf>,
+    apis: ApiUses,
     view: View,
+}
+
+impl Way {
+    /// Why the hop of this number is not begun for the sake of clients. One that was begun is finished: there is no way back.
+    fn lacks(&self, number: usize, registered: KubernetesVersion, force: bool) -> Option<Blocked> {
+        let to = *self.hops.get(number)?;
+        if force || to == registered { None } else { apis::stop(&self.apis.gone(&self.hops, number), to) }
+    }
 }
 
 fn of(request: &UpgradeRequest) -> UpdateRequest {
@@ -110,12 +123,15 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
         let (lines, seconds, end) = outline(&view, env.node_limit);
         let blocked = blocks(&opened.cluster, to).first().map(|what| stop(what, &opened.cluster.name));
         let begun = number == 0 && to == opened.cluster.kubernetes;
+        let blocked = blocked.or(end.stop().cloned());
+        let blocked = blocked.or_else(|| way.lacks(number, opened.cluster.kubernetes, request.force));
         let end = blocked.map_or(end, Decision::Blocked);
         let mut changes = changes(from, to);
         if matches!(opened.cluster.packages, Packages::Bundle(_)) {
             changes.push("the bundle: sent to every machine before the first one is cordoned".into());
         }
-        hops.push(Hop { from, to, begun, changes, images: images(to), lines, seconds, end });
+        let gone = way.apis.gone(&way.hops, number);
+        hops.push(Hop { from, to, begun, changes, images: images(to), gone, lines, seconds, end });
         arrive(&mut view, to);
         from = to;
     }
@@ -123,6 +139,7 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
         cluster: opened.cluster.name.clone(),
         to: request.to,
         hops,
+        apis: way.apis,
         view: way.view,
         location: opened.store.location(),
         calls: opened.cloud.calls(),
@@ -198,23 +215,8 @@ async fn way(
     let view = view::view(&site, state, &seen, &mut memory, view::now(env));
     let oldest = view.machines.iter().flat_map(|machine| machine.kubelet.into_iter().chain(machine.api)).min();
     let hops = course(cluster, applied.kubernetes, oldest, request.to, &request.via, &known).map_err(no_way)?;
-    Ok(Way { hops, applied: applied.kubernetes, bundles, view })
-}
-
-/// Bundles by the version that each says it holds: the registered one, then those that are given.
-fn bundles(cluster: &Cluster, given: &[PathBuf]) -> Result<BTreeMap<KubernetesVersion, PathBuf>, String> {
-    let Packages::Bundle(registered) = &cluster.packages else {
-        return match given.first() {
-            Some(path) => Err(format!("the cluster's packages come from apt, so the bundle {} is for nothing", path.display())),
-            None => Ok(BTreeMap::new()),
-        };
-    };
-    let read = |path: &Path| Bundle::version(path).map(|version| (version, path.to_owned()));
-    let mut all: BTreeMap<_, _> = read(registered).ok().into_iter().collect();
-    for path in given {
-        all.extend([read(path)?]);
-    }
-    Ok(all)
+    let apis = if hops.is_empty() { ApiUses::default() } else { apis::asked(&eyes, state, &seen).await };
+    Ok(Way { hops, applied: applied.kubernetes, bundles, apis, view })
 }
 
 /// Locks, settles what an earlier run left, and goes hop by hop until all is done, something blocks, or `stop` is cancelled.
@@ -299,12 +301,22 @@ impl Climb<'_> {
         {
             return Ok((reached, all, End::Blocked(stop)));
         }
-        for &to in &way.hops {
+        for (slot, why) in &way.apis.unread {
+            (self.events)(Event::Note(format!("{slot} does not tell which deprecated APIs it was asked for: {why}")));
+        }
+        let registered = self.recorder.state().model.kubernetes;
+        if let Some(stop) = (0..way.hops.len()).find_map(|number| way.lacks(number, registered, self.request.force)) {
+            return Ok((reached, all, End::Blocked(stop)));
+        }
+        for (number, &to) in way.hops.iter().enumerate() {
             if self.stop.is_cancelled() {
                 all.stopped = true;
                 return Ok((reached, all, End::Stopped));
             }
             (self.events)(Event::Note(format!("Kubernetes {to}")));
+            for gone in way.apis.gone(&way.hops, number) {
+                (self.events)(Event::Note(format!("not served by {to} any more: {gone}")));
+            }
             let (outcome, end) = self.hop(to, way.bundles.get(&to), observed.clone()).await?;
             all.done.extend(outcome.done);
             all.failed.extend(outcome.failed);
