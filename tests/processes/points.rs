@@ -115,7 +115,12 @@ pub fn all() -> Result<(), Failed> {
         for _ in 0..LANES.min(points.len()) {
             scope.spawn(|| {
                 let mut account = Account::new();
-                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(point) = points.get(number) else { break };
+                    if every && number.is_multiple_of(LANES) {
+                        eprintln!("{number} of {} points begun", points.len());
+                    }
                     let broken = life(&account, *point, &calm[usize::from(point.on_s3)]);
                     if let Err((verb, what)) = broken {
                         let name = named(point);
