@@ -123,7 +123,9 @@ impl Servers {
                 eprintln!("fetching {project} {version}, {count}, from {base} into {}", folder.display(), project = project.name);
             }
             let start = Instant::now();
-            eprint!("  {} of {}: {} {version} ... ", number + 1, files.len(), file.name());
+            let name = file.name();
+            let label = if name.contains(version) { name.to_owned() } else { format!("{name} {version}") };
+            eprint!("  {} of {}: {label} ... ", number + 1, files.len());
             let done = self.file(&base, file, &list, &part, version, &folder);
             eprintln!("{}", if done.is_ok() { format!("{:.1} s", start.elapsed().as_secs_f64()) } else { "failed".into() });
             done?;
@@ -295,7 +297,9 @@ impl Drop for Part {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();
         // only when empty: a version that does not exist leaves no folder
-        self.0.parent().map(fs::remove_dir);
+        if let Some(folder) = self.0.parent() {
+            fs::remove_dir(folder).ok();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use super::super::of;
 use super::super::releases::{COREDNS, CRICTL, ETCD, KUBERNETES, Member};
 use super::*;
 
@@ -115,7 +116,10 @@ fn released(rig: &Rig, version: &str) -> BTreeMap<String, Reply> {
     for project in PROJECTS {
         let files = project.files(VERSION, project.programs);
         for file in &files {
-            let script = |program: &str| format!("#!/bin/sh\necho {program} v{version}\n");
+            let images = format!("registry/etcd:{VERSION}-0 registry/coredns/coredns:v{VERSION}");
+            let script = |program: &str| {
+                format!("#!/bin/sh\nif [ \"$1\" = config ]; then printf '%s\\n' {images}; else echo {program} v{version}; fi\n")
+            };
             let bytes = if let [Member { program, inside: None }] = &file.programs[..] {
                 script(program).into_bytes()
             } else {
@@ -204,6 +208,26 @@ fn programs_come_from_a_release_and_stay() {
         assert_eq!(take(&rig, &server.client(), project).unwrap(), Outcome::Taken);
     }
     assert_eq!(server.asked(), asked, "what is in the cache is not asked for");
+}
+
+#[test]
+fn a_version_without_a_module_comes_whole() {
+    let rig = Rig::new("whole");
+    let server = Server::start(released(&rig, VERSION));
+    // of the others, flannel would be built and crictl has a version of its own
+    let only = [&KUBERNETES, &ETCD, &COREDNS].into_iter().flat_map(|project| project.programs);
+    let only: Vec<String> = only.map(|program| (*program).to_owned()).collect();
+    let components = of(&rig.0, &server.client(), VERSION, &only).unwrap();
+    for program in &only {
+        assert_eq!(components.programs.version(program).unwrap(), VERSION, "{program}");
+        assert!(components.programs.path(program).unwrap().starts_with(rig.0.cache().join("official")), "{program}");
+    }
+    let sums = components.keys.concat();
+    for (_, file) in files().filter(|(project, _)| project.name != CRICTL.name) {
+        assert!(sums.contains(&digest::of(&bytes(&server, &file.path))), "other bytes of {} are another key", file.name());
+    }
+    let part = of(&rig.0, &server.client(), VERSION, &["etcd".to_owned()]).unwrap();
+    assert_eq!(part.programs.version("etcd").unwrap(), VERSION, "kubeadm was asked, though nobody wants it");
 }
 
 #[test]
