@@ -117,3 +117,16 @@ fn remove_file(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_bundle_is_told_from_other_folders() {
+        assert_eq!(version_of(Path::new("/a/.lab/bundle-1.33.5")), Some("1.33.5"));
+        for other in ["bundle", "bundle-stand-ins", "bundle-", "bundle-1.33", "other-1.33.5"] {
+            assert_eq!(version_of(&Path::new("/a/.lab").join(other)), None, "{other}");
+        }
+    }
+}
