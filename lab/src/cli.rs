@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
+use url::Url;
 
 use crate::state::Lab;
 use crate::{account, bundle, calls, components, down, exec, fault, iam, serve, status, up};
@@ -16,6 +17,9 @@ struct Cli {
     /// The lab's folder; `.lab` beside the workspace's Cargo.toml when left out
     #[arg(long, global = true, env = "KUBEWRIGHT_LAB_DIR", value_name = "FOLDER")]
     dir: Option<PathBuf>,
+    /// A server with the files of the release servers dl.k8s.io and github.com, at the same paths
+    #[arg(long, global = true, env = "KUBEWRIGHT_LAB_MIRROR", value_name = "URL", value_parser = components::mirror)]
+    mirror: Option<Url>,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,7 +34,7 @@ pub enum Output {
 enum Command {
     /// Start the lab; does nothing when it is up
     Up {
-        /// Real Kubernetes of this version, built from source the first time: a bundle, and its images in new nodes
+        /// Real Kubernetes of this version, fetched or built from source the first time: a bundle, and its images in new nodes
         #[arg(long, value_name = "VERSION")]
         kubernetes: Option<String>,
     },
@@ -90,7 +94,7 @@ enum Command {
         #[arg(long, conflicts_with = "stand_ins")]
         beside: bool,
     },
-    /// Build Kubernetes' programs from source and print where they are
+    /// Fetch Kubernetes' programs, or build them from source, and print where they are
     Components {
         #[arg(long, value_name = "VERSION", default_value = "1.34.2")]
         kubernetes: String,
@@ -125,8 +129,9 @@ pub fn run() -> Result<ExitCode> {
         return exec::join(&group, &command);
     }
     let lab = Lab::open(cli.dir)?;
+    let servers = components::Servers::new(cli.mirror);
     match cli.command {
-        Command::Up { kubernetes } => up::run(&lab, kubernetes.as_deref())?,
+        Command::Up { kubernetes } => up::run(&lab, &servers, kubernetes.as_deref())?,
         Command::Down { purge } => down::run(&lab, purge)?,
         Command::Status { output } => return status::run(&lab, output),
         Command::Reset => up::reset(&lab)?,
@@ -142,9 +147,9 @@ pub fn run() -> Result<ExitCode> {
                 (_, true) => bundle::Kind::Beside,
                 _ => bundle::Kind::Real,
             };
-            bundle::run(&lab, &kubernetes, kind)?;
+            bundle::run(&lab, &servers, &kubernetes, kind)?;
         }
-        Command::Components { kubernetes, only } => components::run(&lab, &kubernetes, &only)?,
+        Command::Components { kubernetes, only } => components::print(&lab, &servers, &kubernetes, &only)?,
         Command::Kill { instance } => status::order(&lab, &instance, "kill")?,
         Command::Boot { instance } => status::order(&lab, &instance, "boot")?,
         Command::Cut { instance } => status::order(&lab, &instance, "cut")?,

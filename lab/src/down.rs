@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::components::catalogue::KUBERNETES;
+use crate::components;
 use crate::state::Lab;
 use crate::{cgroups, requirements, sysctl, up};
 
@@ -59,11 +59,18 @@ pub fn clean(lab: &Lab) -> Result<()> {
         bail!("{} cannot be removed", left.display());
     }
     sysctl::put_back(&lab.run().join("inotify"));
-    let further = KUBERNETES.iter().map(|module| lab.bundle_of(module.version));
+    let further = fs::read_dir(&lab.dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let further = further.filter(|path| version_of(path).is_some_and(|version| lab.bundle_of(version) == *path));
     for dir in [lab.nodes(), lab.run(), lab.bundle(), lab.stand_in_bundle(), lab.packages()].into_iter().chain(further) {
         remove(&dir)?;
     }
     remove_file(&lab.calls())
+}
+
+/// The version that the folder of a further bundle names.
+fn version_of(path: &Path) -> Option<&str> {
+    let version = path.file_name()?.to_str()?.strip_prefix("bundle-")?;
+    components::check_version(version).is_ok().then_some(version)
 }
 
 /// Every group of the lab's name, wherever the process that ran `up` was.
@@ -108,5 +115,18 @@ fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_bundle_is_told_from_other_folders() {
+        assert_eq!(version_of(Path::new("/a/.lab/bundle-1.33.5")), Some("1.33.5"));
+        for other in ["bundle", "bundle-stand-ins", "bundle-", "bundle-1.33", "other-1.33.5"] {
+            assert_eq!(version_of(&Path::new("/a/.lab").join(other)), None, "{other}");
+        }
     }
 }

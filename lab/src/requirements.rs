@@ -10,7 +10,7 @@ use crate::state::Lab;
 use crate::{cgroups, run};
 
 /// A command that is needed, and the Debian package that has it.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 15] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -22,6 +22,8 @@ const TOOLS: [(&str, &str); 13] = [
     ("python3", "python3-venv"),
     ("dpkg-deb", "dpkg"),
     ("gzip", "gzip"),
+    ("tar", "tar"),
+    ("curl", "curl"),
     ("gpg", "gpg"),
     ("gpg-agent", "gpg-agent"),
 ];

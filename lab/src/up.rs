@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::Value;
 
+use crate::components::Servers;
 use crate::emulator::{BUCKET, ZONE};
 use crate::http::{self, CONTROL};
 use crate::state::Lab;
@@ -18,12 +19,12 @@ pub fn group_name(lab: &Lab) -> String {
     format!("kubewright-lab-{}", lab.id())
 }
 
-pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
+pub fn run(lab: &Lab, servers: &Servers, version: Option<&str>) -> Result<()> {
     requirements::check()?;
     let start = Instant::now();
     if lab.supervisor().is_some() {
         eprintln!("the lab is up already ({})", lab.dir.display());
-        return version.map_or(Ok(()), |version| provide(lab, version));
+        return version.map_or(Ok(()), |version| provide(lab, servers, version));
     }
     fs::create_dir_all(lab.cache())?;
     // canonical only now that the folder is there: the name of the lab hangs on it
@@ -31,7 +32,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
     requirements::install_tools(lab)?;
     cache::fill(lab)?;
     // before anything runs: it takes long, and may not be possible here
-    version.map(|version| kubernetes::assemble(lab, version)).transpose()?;
+    version.map(|version| kubernetes::assemble(lab, servers, version)).transpose()?;
     down::clean(lab).context("removing what an interrupted run left")?;
     for dir in [lab.run(), lab.nodes()] {
         fs::create_dir_all(dir)?;
@@ -41,7 +42,7 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
     cache::write_layer(&lab.layer())?;
     home(lab)?;
     fs::write(lab.run().join("resolv.conf"), format!("nameserver {}\noptions timeout:1 attempts:2\n", hub::DNS))?;
-    version.map(|version| provide(lab, version)).transpose()?;
+    version.map(|version| provide(lab, servers, version)).transpose()?;
     start_supervisor(lab)?;
     eprintln!("lab up in {:.1} s: zone {ZONE}, bucket {BUCKET}, state in {}", start.elapsed().as_secs_f64(), lab.dir.display());
     eprintln!("next:  lab exec -- COMMAND    (emulated AWS at $AWS_ENDPOINT_URL, key ~/.ssh/id_ed25519)");
@@ -49,9 +50,9 @@ pub fn run(lab: &Lab, version: Option<&str>) -> Result<()> {
 }
 
 /// From now on there is a bundle, and new nodes have this version's images as if the machine image had them.
-fn provide(lab: &Lab, version: &str) -> Result<()> {
-    bundle::run(lab, version, bundle::Kind::Real)?;
-    packages::provide(lab, &kubernetes::assemble(lab, version)?)?;
+fn provide(lab: &Lab, servers: &Servers, version: &str) -> Result<()> {
+    bundle::run(lab, servers, version, bundle::Kind::Real)?;
+    packages::provide(lab, &kubernetes::assemble(lab, servers, version)?)?;
     fs::write(lab.kubernetes(), version)?;
     eprintln!("new nodes have the images of Kubernetes {version}");
     let disk = rustix::fs::statvfs(&lab.dir)?;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::components::Servers;
 use crate::components::catalogue::CRICTL;
 use crate::kubernetes::Release;
 use crate::state::Lab;
@@ -28,21 +29,17 @@ pub enum Kind {
     StandIns,
 }
 
-pub fn run(lab: &Lab, version: &str, kind: Kind) -> Result<()> {
+pub fn run(lab: &Lab, servers: &Servers, version: &str, kind: Kind) -> Result<()> {
     let start = Instant::now();
-    let numbers: Vec<&str> = version.split('.').collect();
-    ensure!(
-        numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u16>().is_ok()),
-        "{version} is no Kubernetes version; write it as 1.34.2"
-    );
+    components::check_version(version)?;
     ensure!(lab.base_image().exists(), "the bundle takes its CNI plugins from the nodes' base image; run `lab up` first");
     let (dir, what) = if kind == Kind::StandIns {
-        let crictl = components::build(lab, &[&CRICTL], &[])?;
+        let crictl = components::shared(lab, servers, &CRICTL)?;
         let dir = empty(&lab.stand_in_bundle())?;
         stand_ins::fill(lab, &dir, version, crictl.path("crictl")?)?;
         (dir, "bundle of STAND-INS for")
     } else {
-        let release = kubernetes::assemble(lab, version)?;
+        let release = kubernetes::assemble(lab, servers, version)?;
         let dir = if kind == Kind::Beside { lab.bundle_of(version) } else { lab.bundle() };
         let dir = empty(&dir)?;
         fill(&release, &dir)?;

@@ -40,16 +40,23 @@ fn folder(lab: &Lab, module: &Module) -> PathBuf {
     lab.cache().join("components").join(module.name).join(key(module))
 }
 
-/// Builds those of the targets that are not there yet.
-pub fn missing(lab: &Lab, targets: &[Target]) -> Result<()> {
-    let missing: Vec<&Target> = targets.iter().filter(|target| !target.path(lab).exists()).collect();
-    let Some(first) = missing.first() else { return Ok(()) };
+/// Refuses what can be seen before: something is to be built, and there is no Go.
+pub fn possible(lab: &Lab, targets: &[Target]) -> Result<()> {
+    let Some(first) = targets.iter().find(|target| !target.path(lab).exists()) else { return Ok(()) };
     ensure!(
         requirements::in_path("go"),
         "{} {} is built from source, which needs Go 1.26 or newer in PATH; there is none",
         first.program,
         first.module.version
     );
+    Ok(())
+}
+
+/// Builds those of the targets that are not there yet.
+pub fn missing(lab: &Lab, targets: &[Target]) -> Result<()> {
+    possible(lab, targets)?;
+    let missing: Vec<&Target> = targets.iter().filter(|target| !target.path(lab).exists()).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
     let start = Instant::now();
     let what = if missing.len() == 1 { first.program.to_owned() } else { format!("{} programs", missing.len()) };
     eprintln!(

@@ -1,5 +1,7 @@
 //! The Go modules under `lab/components`: which programs each has, and how its version gets into them.
 
+use super::releases::{self, Project};
+
 /// One Go module of the lab's own. It has no source of its own where a program's main package can be built as it is.
 pub struct Module {
     /// Its folder under `lab/components`.
@@ -14,6 +16,8 @@ pub struct Module {
     pub c: bool,
     /// Of a Kubernetes version: etcd and CoreDNS as its kubeadm asks for them.
     pub with: &'static [&'static Module],
+    /// Where its programs come from on a machine that reaches the release servers.
+    pub release: Option<&'static Project>,
 }
 
 macro_rules! files {
@@ -48,7 +52,8 @@ pub const KUBERNETES: &[Module] = &[
         programs: ALL,
         stamp: KUBERNETES_STAMP,
         c: false,
-        with: &[&ETCD, &COREDNS],
+        with: &[&ETCD[0], &COREDNS[0]],
+        release: Some(&releases::KUBERNETES),
     },
     Module {
         name: "kubernetes-1.35",
@@ -57,7 +62,8 @@ pub const KUBERNETES: &[Module] = &[
         programs: ALL,
         stamp: KUBERNETES_STAMP,
         c: false,
-        with: &[&ETCD_OF_35, &COREDNS_OF_35],
+        with: &[&ETCD[1], &COREDNS[1]],
+        release: Some(&releases::KUBERNETES),
     },
     Module {
         name: "kubeadm-1.29",
@@ -67,6 +73,7 @@ pub const KUBERNETES: &[Module] = &[
         stamp: KUBERNETES_STAMP,
         c: false,
         with: &[],
+        release: Some(&releases::KUBERNETES),
     },
     Module {
         name: "kubeadm-1.37",
@@ -76,6 +83,7 @@ pub const KUBERNETES: &[Module] = &[
         stamp: KUBERNETES_STAMP,
         c: false,
         with: &[],
+        release: Some(&releases::KUBERNETES),
     },
 ];
 
@@ -85,45 +93,51 @@ const ETCD_PROGRAMS: &[(&str, &str)] = &[
     ("go.etcd.io/etcd/etcdutl/v3", "etcdutl"),
 ];
 
-const ETCD: Module = Module {
-    name: "etcd",
-    version: "3.6.5",
-    files: files!("etcd": "go.mod" "go.sum"),
-    programs: ETCD_PROGRAMS,
-    stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
-    c: false,
-    with: &[],
-};
+pub const ETCD: &[Module] = &[
+    Module {
+        name: "etcd",
+        version: "3.6.5",
+        files: files!("etcd": "go.mod" "go.sum"),
+        programs: ETCD_PROGRAMS,
+        stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
+        c: false,
+        with: &[],
+        release: Some(&releases::ETCD),
+    },
+    Module {
+        name: "etcd-3.6.6",
+        version: "3.6.6",
+        files: files!("etcd-3.6.6": "go.mod" "go.sum"),
+        programs: ETCD_PROGRAMS,
+        stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
+        c: false,
+        with: &[],
+        release: Some(&releases::ETCD),
+    },
+];
 
-const ETCD_OF_35: Module = Module {
-    name: "etcd-3.6.6",
-    version: "3.6.6",
-    files: files!("etcd-3.6.6": "go.mod" "go.sum"),
-    programs: ETCD_PROGRAMS,
-    stamp: "-X go.etcd.io/etcd/api/v3/version.GitSHA=lab",
-    c: false,
-    with: &[],
-};
-
-const COREDNS: Module = Module {
-    name: "coredns",
-    version: "1.12.1",
-    files: files!("coredns": "go.mod" "go.sum" "main.go"),
-    programs: &[(".", "coredns")],
-    stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
-    c: false,
-    with: &[],
-};
-
-const COREDNS_OF_35: Module = Module {
-    name: "coredns-1.13.1",
-    version: "1.13.1",
-    files: files!("coredns-1.13.1": "go.mod" "go.sum" "main.go"),
-    programs: &[(".", "coredns")],
-    stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
-    c: false,
-    with: &[],
-};
+pub const COREDNS: &[Module] = &[
+    Module {
+        name: "coredns",
+        version: "1.12.1",
+        files: files!("coredns": "go.mod" "go.sum" "main.go"),
+        programs: &[(".", "coredns")],
+        stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
+        c: false,
+        with: &[],
+        release: Some(&releases::COREDNS),
+    },
+    Module {
+        name: "coredns-1.13.1",
+        version: "1.13.1",
+        files: files!("coredns-1.13.1": "go.mod" "go.sum" "main.go"),
+        programs: &[(".", "coredns")],
+        stamp: "-X github.com/coredns/coredns/coremain.GitCommit=lab",
+        c: false,
+        with: &[],
+        release: Some(&releases::COREDNS),
+    },
+];
 
 pub const FLANNEL: Module = Module {
     name: "flannel",
@@ -133,6 +147,7 @@ pub const FLANNEL: Module = Module {
     stamp: "-X github.com/flannel-io/flannel/pkg/version.Version=vVERSION",
     c: true,
     with: &[],
+    release: None,
 };
 
 pub const FLANNEL_CNI: Module = Module {
@@ -143,6 +158,7 @@ pub const FLANNEL_CNI: Module = Module {
     stamp: "",
     c: false,
     with: &[],
+    release: None,
 };
 
 pub const CRICTL: Module = Module {
@@ -153,6 +169,7 @@ pub const CRICTL: Module = Module {
     stamp: "-X sigs.k8s.io/cri-tools/pkg/version.Version=VERSION",
     c: false,
     with: &[],
+    release: Some(&releases::CRICTL),
 };
 
 /// What test workloads run.
@@ -164,6 +181,7 @@ pub const TOOLBOX: Module = Module {
     stamp: "",
     c: false,
     with: &[],
+    release: None,
 };
 
 /// What every Kubernetes version of the lab shares.

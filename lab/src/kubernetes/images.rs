@@ -4,9 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::components::Programs;
+use crate::components::{self, Programs};
 use crate::image::Image;
-use crate::run;
 
 /// Sandbox images that container runtimes ask for in place of kubeadm's.
 pub const PAUSE: [&str; 3] = ["registry.k8s.io/pause:3.10.1", "registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.9"];
@@ -30,8 +29,7 @@ pub struct Sources<'a> {
 
 /// Archive names, without their ending, and images.
 pub fn all(version: &str, from: &Sources) -> Result<Vec<(String, Image)>> {
-    let kubeadm = from.programs.path("kubeadm")?.to_string_lossy().into_owned();
-    let named = run::output(&kubeadm, &["config", "images", "list", "--kubernetes-version", &format!("v{version}")])?;
+    let named = components::images(from.programs.path("kubeadm")?, version)?;
     let mut images = Vec::new();
     for name in named.lines() {
         let (path, tag) = name.rsplit_once(':').with_context(|| format!("{name} has no tag"))?;
@@ -77,7 +75,7 @@ fn of_kubeadm(short: &str, name: &str, tag: &str, from: &Sources) -> Result<Imag
 
 /// An image under a name that promises another version would lie to whoever looks for a fault.
 fn built(what: &str, built: &str, wanted: &str) -> Result<()> {
-    ensure!(built == wanted, "this kubeadm asks for {what} {wanted}, the lab's module builds {built}");
+    ensure!(built == wanted, "this kubeadm asks for {what} {wanted}, the lab has {built}");
     Ok(())
 }
 

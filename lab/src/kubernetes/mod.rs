@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::components::catalogue::FLANNEL;
-use crate::components::{self, Programs};
+use crate::components::{self, Programs, Servers};
 use crate::state::Lab;
 use crate::{digest, run};
 
@@ -52,12 +52,11 @@ fn folder(lab: &Lab, version: &str) -> PathBuf {
 }
 
 /// Makes what the cache lacks of a version.
-pub fn assemble(lab: &Lab, version: &str) -> Result<Release> {
-    let modules = components::all(version)?;
-    let programs = components::build(lab, &modules, &[])?;
-    let release = Release { version: version.to_owned(), programs, dir: folder(lab, version) };
+pub fn assemble(lab: &Lab, servers: &Servers, version: &str) -> Result<Release> {
+    let components = components::of(lab, servers, version, &[])?;
+    let release = Release { version: version.to_owned(), programs: components.programs, dir: folder(lab, version) };
     let mut text = String::new();
-    for part in modules.iter().map(|module| components::key(module)).chain([base_version(lab)?, RECIPE.concat()]) {
+    for part in components.keys.into_iter().chain([base_version(lab)?, RECIPE.concat()]) {
         text.push_str(&part);
         text.push('\n');
     }
