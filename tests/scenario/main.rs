@@ -22,4 +22,5 @@ mod store;
 mod takeover;
 mod upgrade;
 mod upgrade_kills;
+mod upgrade_replace;
 mod world;
