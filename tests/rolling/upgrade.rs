@@ -39,7 +39,7 @@ fn what_is_planted_around_the_decision_is_found() {
         "its group is replaced",
         &seen(&|view| {
             let last = view.then.is_none();
-            view.groups.iter_mut().for_each(|group| group.replace &= !last);
+            view.groups.iter_mut().for_each(|group| group.replace &= !last || group.max_unavailable == 0);
         }),
     );
     found("max_surge", &seen(&|view| view.groups.iter_mut().for_each(|group| group.max_surge += 1)));

@@ -107,7 +107,7 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
     let mut from = way.applied;
     let mut hops = vec![];
     for (number, &to) in way.hops.iter().enumerate() {
-        (view.to, view.then, view.snapshot) = (Some(to), way.hops.get(number + 1).copied(), None);
+        (view.to, view.then) = (Some(to), way.hops.get(number + 1).copied());
         let waiting =
             view.machines.iter().filter(|machine| view.waits(machine)).map(|machine| machine.slot.to_string()).collect();
         let Outline { lines, seconds, end, view: after } = outlined(&view, env.node_limit);
@@ -139,6 +139,7 @@ fn stop(what: &str, cluster: &str) -> Blocked {
 
 /// As it is after a hop that went well, also where something blocks it.
 pub(super) fn arrive(view: &mut View, to: KubernetesVersion) {
+    view.snapshot = None;
     let waits: Vec<bool> = view.machines.iter().map(|machine| view.waits(machine)).collect();
     for (machine, _) in view.machines.iter_mut().zip(waits).filter(|(_, waits)| !waits) {
         machine.kubelet = Some(to);
@@ -273,7 +274,7 @@ async fn locked(
     adopt(&world, &observed).await.map_err(OperationError::Unsettled)?;
     let mut images = state.images.clone();
     if replaces(&state.model) {
-        // What it says of the version is what an upgrade is for.
+        // For the images of new machines; what it says of the version is what an upgrade is for.
         opened.held = Some(recorder.held().await);
         images = with_images(state, &make_plan(env, &opened, &of(request), recorder.state()).await?.plan).images;
     }
