@@ -1,4 +1,4 @@
-//! Upgrade: hop by hop, each a revision of the spec, machines brought there where they stand by [`crate::rolling::next_step`].
+//! Upgrade: hop by hop, each a revision of the spec, machines brought there or replaced by [`crate::rolling::next_step`].
 //!
 //! What is recorded of it is the revision: a registered version that is not the applied one is an upgrade that was begun, and the next
 //! run finishes it first. Which machines are there already is seen, not remembered.
