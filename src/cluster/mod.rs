@@ -15,7 +15,7 @@ pub mod rolling;
 pub mod version;
 pub use components::{Component, Components, Fields, HostPath, NodeSettings, Patch, PatchKind, PatchTarget};
 pub use policy::{KubeadmApi, Policy, policy};
-pub use rolling::{Amount, DrainEnd, RollingUpdate};
+pub use rolling::{Amount, DrainEnd, RollingUpdate, UpgradeBy};
 pub use version::KubernetesVersion;
 
 /// One cluster, as the spec describes it.

@@ -14,6 +14,9 @@ pub struct RollingUpdate {
     pub drain_timeout: u32,
     #[serde(default)]
     pub on_drain_timeout: DrainEnd,
+    /// Of control planes always in place.
+    #[serde(default)]
+    pub upgrade: UpgradeBy,
 }
 
 /// What follows where pods are left on a machine when its drain has had its time.
@@ -25,6 +28,26 @@ pub enum DrainEnd {
     Stop,
     /// They are deleted, whatever budgets say.
     Force,
+}
+
+/// How machines of a group come to another version of Kubernetes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpgradeBy {
+    /// Where they stand.
+    #[default]
+    InPlace,
+    /// New machines take their places.
+    Replace,
+}
+
+impl UpgradeBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InPlace => "in-place",
+            Self::Replace => "replace",
+        }
+    }
 }
 
 impl DrainEnd {
@@ -47,6 +70,7 @@ impl Default for RollingUpdate {
             max_unavailable: Amount::Count(0),
             drain_timeout: drain_timeout(),
             on_drain_timeout: DrainEnd::Stop,
+            upgrade: UpgradeBy::InPlace,
         }
     }
 }

@@ -29,7 +29,8 @@ pub(super) fn next(view: &View) -> Decision {
 }
 
 pub(super) fn failed(view: &View, machine: &Machine) -> Decision {
-    super::stuck(view, machine, "mend that, then run the same command again; or --abort")
+    let abort = if view.to.is_none() { "; or --abort" } else { "" };
+    super::stuck(view, machine, &format!("mend that, then run the same command again{abort}"))
 }
 
 struct Site<'a> {

@@ -4,7 +4,7 @@
 //! schedules by `tests/rolling`. It keeps no memory: a run that was killed is gone on with by the next one, because
 //! everything that it needs to know is seen again or recorded.
 //!
-//! Where the view names a version ([`View::to`]), machines are not replaced but brought there: [`upgrade`].
+//! Where the view names a version ([`View::to`]), machines are brought there instead, in place or by new ones: [`upgrade`].
 //!
 //! The order: control planes first, one change at a time; then all node groups beside each other, each as far as its settings
 //! allow. Kubernetes supports kubelets that are older than the API server, never newer ones (version skew policy).
@@ -19,7 +19,7 @@ mod view;
 
 pub use decision::{Blocked, Decision, Step, Work};
 pub use nodes::floor;
-pub use outline::{Line, outline};
+pub use outline::{Line, Outline, outline, outlined};
 pub use quorum::Quorum;
 pub use view::{Address, Blocker, Cordon, Group, Health, Machine, Member, Stage, Time, View, resolve};
 

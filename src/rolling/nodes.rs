@@ -10,7 +10,9 @@ use crate::rolling::{
 
 /// What a group asks for next; done where it is at rest.
 pub(super) fn next(view: &View, number: usize, group: &Group) -> Decision {
-    let crew = Crew { view, number, group, machines: view.machines.iter().filter(|machine| machine.group == number).collect() };
+    let machines: Vec<&Machine> = view.machines.iter().filter(|machine| machine.group == number).collect();
+    let waits = view.then.is_some() && !machines.iter().any(|machine| view.is_due(machine));
+    let crew = Crew { view, number, group, machines, rests: view.abort || waits };
     if !group.selected {
         return crew.leave_alone();
     }
@@ -23,7 +25,7 @@ pub(super) fn next(view: &View, number: usize, group: &Group) -> Decision {
 pub fn floor(view: &View, number: usize, group: &Group) -> usize {
     let out_before = |machine: &&Machine| {
         let foreign = machine.cordon == Cordon::Foreign;
-        machine.group == number && !machine.is_behind() && !machine.is_available() && (machine.ill_before || foreign)
+        machine.group == number && !view.is_due(machine) && !machine.is_available() && (machine.ill_before || foreign)
     };
     let ill = view.machines.iter().filter(|machine| machine.stage == Stage::Joined).filter(out_before).count();
     (group.count.saturating_sub(group.max_unavailable) as usize).saturating_sub(ill)
@@ -35,6 +37,8 @@ struct Crew<'a> {
     number: usize,
     group: &'a Group,
     machines: Vec<&'a Machine>,
+    /// Nothing is begun, and what was begun is finished or undone.
+    rests: bool,
 }
 
 impl<'a> Crew<'a> {
@@ -61,7 +65,7 @@ impl<'a> Crew<'a> {
 
     /// Machines that will be there in the end.
     fn staying(&self) -> usize {
-        let stays = |machine: &&&Machine| machine.is_live() && !machine.is_behind() && !self.is_ending(machine);
+        let stays = |machine: &&&Machine| machine.is_live() && !self.view.is_due(machine) && !self.is_ending(machine);
         self.machines.iter().filter(stays).count()
     }
 
@@ -86,7 +90,7 @@ impl<'a> Crew<'a> {
     /// Leftovers and machines on their way in.
     fn begun(&self) -> Option<Decision> {
         for machine in self.idle() {
-            let unwanted = machine.is_behind() || (self.view.abort && self.live() - self.ending() > self.count());
+            let unwanted = self.view.is_due(machine) || (self.rests && self.live() - self.ending() > self.count());
             match machine.stage {
                 Stage::Lost => return Some(self.step(machine, Work::Clear)),
                 Stage::Created if unwanted => return Some(self.step(machine, Work::Clear)),
@@ -100,7 +104,7 @@ impl<'a> Crew<'a> {
     /// Machines that are missing, and new ones before old ones go.
     fn fill(&self) -> Option<Decision> {
         let live = self.live();
-        let surge = if self.view.abort { 0 } else { self.group.max_surge as usize };
+        let surge = if self.rests { 0 } else { self.group.max_surge as usize };
         let missing = live < self.count();
         let ahead = self.staying() < self.count() && live < self.count() + surge;
         // A failed one must be mended first: the next would fail as well.
@@ -146,13 +150,13 @@ impl<'a> Crew<'a> {
         let surplus = joined().count().saturating_sub(self.count());
         let counts = self.counts();
         let mut going: Vec<&Machine> =
-            if self.view.abort { vec![] } else { joined().filter(|machine| machine.is_behind()).collect() };
+            if self.rests { vec![] } else { joined().filter(|machine| self.view.is_due(machine)).collect() };
         if going.len() < surplus {
             // The old ones first: what was begun is finished rather than undone.
             let mut all: Vec<&Machine> = joined().collect();
             all.sort_by_cached_key(|machine| {
-                let begun = (!machine.drained, self.view.abort && self.view.is_kept(machine), !machine.is_leaving());
-                (begun, !machine.is_behind(), self.order(machine, &counts))
+                let begun = (!machine.drained, self.rests && self.view.is_kept(machine), !machine.is_leaving());
+                (begun, !self.view.is_old(machine), self.order(machine, &counts))
             });
             going = all.into_iter().take(surplus).collect();
         }
@@ -177,7 +181,7 @@ impl<'a> Crew<'a> {
         let zone = self.group.zones.iter().position(|zone| *zone == machine.slot.zone);
         // A zone that the group no longer has is left first.
         let in_zone = zone.and_then(|zone| counts.get(zone).copied()).unwrap_or(usize::MAX);
-        let surplus_first = if machine.is_behind() { u32::MAX - machine.slot.n } else { machine.slot.n };
+        let surplus_first = if self.view.is_old(machine) { u32::MAX - machine.slot.n } else { machine.slot.n };
         (!machine.is_dead(self.view.now), Reverse(in_zone), Reverse(surplus_first))
     }
 
@@ -234,7 +238,11 @@ impl<'a> Crew<'a> {
             };
         }
         if let Some(why) = &self.group.refused {
-            let hint = if self.group.max_unavailable == 0 { "; or set max_unavailable = 1 for the group" } else { "" };
+            let hint = if self.group.max_unavailable == 0 && self.view.to.is_none() {
+                "; or set max_unavailable = 1 for the group"
+            } else {
+                ""
+            };
             return Decision::blocked(
                 format!("no machine can be made in {}: {why}", self.group.name),
                 format!("make room for one, then run the same command again{hint}"),
@@ -263,10 +271,10 @@ impl<'a> Crew<'a> {
     /// A node that is not Ready and may still become so, or has had its time.
     fn late(&self) -> Option<(&'a Machine, Time, &'a str)> {
         let joined = self.machines.iter().copied().filter(|machine| machine.stage == Stage::Joined && !machine.is_ready());
-        let known = joined.filter(|machine| !machine.ill_before || machine.is_behind());
+        let known = joined.filter(|machine| !machine.ill_before || self.view.is_due(machine));
         known
             .map(|machine| {
-                let patience = if machine.is_behind() { PATIENCE } else { READY };
+                let patience = if self.view.is_due(machine) { PATIENCE } else { READY };
                 let why = match &machine.health {
                     Health::NotReady(why) => why.as_str(),
                     Health::Unknown | Health::Ready => "it cannot be asked",
@@ -282,7 +290,8 @@ pub(super) fn drain(view: &View, machine: &Machine) -> Decision {
     let kept = machine.blockers.iter().find(|blocker| blocker.never && view.is_kept(machine));
     if let Some(blocker) = kept {
         let what = format!("{} would never be drained: {blocker}", machine.slot);
-        let next = format!("change {}, or run one more replica of what it protects; or --abort", blocker.budget);
+        let abort = if view.to.is_none() { "; or --abort" } else { "" };
+        let next = format!("change {}, or run one more replica of what it protects{abort}", blocker.budget);
         return Decision::blocked(what, next);
     }
     let timeout = view.groups.get(machine.group).map_or(0, |group| group.drain_timeout);
@@ -301,7 +310,7 @@ pub(super) fn free_slot(view: &View, number: usize, group: &Group, zone: Option<
         let missing = of_group().filter(|machine| machine.is_live()).count() < group.count as usize;
         let fewest = group.zones.iter().enumerate().min_by_key(|(place, zone)| {
             let there = || of_group().filter(|machine| machine.is_live() && machine.slot.zone == **zone);
-            let (all, staying) = (there().count(), there().filter(|machine| !machine.is_behind()).count());
+            let (all, staying) = (there().count(), there().filter(|machine| !view.is_old(machine)).count());
             // One that is missing is made where it is missing; one ahead of its time where the next one goes.
             if missing { (all, staying, *place) } else { (staying, usize::MAX - all, *place) }
         });

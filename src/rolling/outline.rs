@@ -12,9 +12,26 @@ pub struct Line {
     pub quorum: Option<Quorum>,
 }
 
+/// A whole roll that goes well.
+pub struct Outline {
+    /// In the order of their starts.
+    pub lines: Vec<Line>,
+    pub seconds: Time,
+    /// What stops it, if something does.
+    pub end: Decision,
+    /// As the cluster is then.
+    pub view: View,
+}
+
 /// The steps in the order of their starts, how long they take in all, and what stops them if something does; `at_once` machines
 /// are connected to at the same time, at most.
 pub fn outline(view: &View, at_once: usize) -> (Vec<Line>, Time, Decision) {
+    let Outline { lines, seconds, end, .. } = outlined(view, at_once);
+    (lines, seconds, end)
+}
+
+/// As [`outline`], with what it leads to.
+pub fn outlined(view: &View, at_once: usize) -> Outline {
     let mut view = view.clone();
     let begun = view.now;
     let mut lines = vec![];
@@ -39,11 +56,11 @@ pub fn outline(view: &View, at_once: usize) -> (Vec<Line>, Time, Decision) {
                 view.told = view.now;
                 finish(&mut view);
             }
-            end @ (Decision::Done | Decision::Blocked(_)) => return (lines, view.now - begun, end),
+            end @ (Decision::Done | Decision::Blocked(_)) => return Outline { lines, seconds: view.now - begun, end, view },
         }
     }
     let end = Decision::blocked("the order of steps does not come to an end", "please report this");
-    (lines, view.now - begun, end)
+    Outline { lines, seconds: view.now - begun, end, view }
 }
 
 /// Marks a step as in work; gives the quorum that it leads to.
@@ -89,7 +106,7 @@ fn takes(machine: &Machine, work: &Work) -> Time {
 
 /// Ends what has taken its usual time.
 fn finish(view: &mut View) {
-    let now = view.now;
+    let (now, to) = (view.now, view.to);
     let done = |machine: &Machine| machine.work.clone().filter(|work| machine.since + takes(machine, work) <= now);
     let ended: Vec<(usize, Work)> =
         view.machines.iter().enumerate().filter_map(|(place, machine)| Some((place, done(machine)?))).collect();
@@ -106,7 +123,7 @@ fn finish(view: &mut View) {
         match work {
             Work::Create => machine.stage = Stage::Created,
             Work::Join => {
-                (machine.stage, machine.health) = (Stage::Joined, Health::Ready);
+                (machine.stage, machine.health, machine.kubelet) = (Stage::Joined, Health::Ready, to);
                 if control_plane {
                     let member = voter(&machine.instance, now);
                     view.members.get_or_insert_default().push(member);

@@ -1,6 +1,6 @@
 //! All that a decision is made from: values that somebody has observed. What could not be observed is said to be so.
 
-use crate::cluster::{Amount, KubernetesVersion};
+use crate::cluster::{Amount, KubernetesVersion, policy::KUBELET_SKEW};
 use crate::desired::Slot;
 use crate::rolling::Work;
 
@@ -24,8 +24,10 @@ pub struct View {
     pub abort: bool,
     /// Go on although machines that stay were not well when the roll began. Quorum is never given up for it.
     pub force: bool,
-    /// Bring every machine to this version where it stands; `None`: replace those that are behind.
+    /// Bring every machine to this version, by its group's [`Group::replace`]; `None`: replace those that are behind.
     pub to: Option<KubernetesVersion>,
+    /// The version after that one: machines that are replaced wait for the last as long as the version skew policy lets them.
+    pub then: Option<KubernetesVersion>,
 }
 
 /// An instance group and how its machines are replaced.
@@ -41,6 +43,8 @@ pub struct Group {
     pub drain_timeout: Time,
     /// Pods that are left then are deleted, whatever budgets say.
     pub force_drain: bool,
+    /// An upgrade makes new machines instead of upgrading them where they stand; never of control planes.
+    pub replace: bool,
     /// In the order of the spec.
     pub zones: Vec<String>,
     /// Asked for; others are left alone.
@@ -160,6 +164,34 @@ impl View {
         self.groups.get(machine.group).is_some_and(|group| group.force_drain)
     }
 
+    /// A machine is to be replaced in this roll, or in this hop of an upgrade.
+    pub fn is_due(&self, machine: &Machine) -> bool {
+        match self.to {
+            Some(to) => self.is_replaced(machine) && is_old(machine, to) && !self.may_wait(machine),
+            None => machine.is_behind(),
+        }
+    }
+
+    /// A machine is to be replaced, in this hop of an upgrade or in a later one.
+    pub fn is_old(&self, machine: &Machine) -> bool {
+        self.to.map_or_else(|| machine.is_behind(), |to| self.is_replaced(machine) && is_old(machine, to))
+    }
+
+    /// A later hop of an upgrade replaces it.
+    pub fn waits(&self, machine: &Machine) -> bool {
+        self.is_old(machine) && !self.is_due(machine)
+    }
+
+    fn is_replaced(&self, machine: &Machine) -> bool {
+        self.groups.get(machine.group).is_some_and(|group| group.replace)
+    }
+
+    /// An upgrade goes on after this hop, and the next one suits the kubelet of this machine, too.
+    fn may_wait(&self, machine: &Machine) -> bool {
+        let suits = |then: KubernetesVersion| machine.kubelet.is_some_and(|is| is.minor + KUBELET_SKEW >= then.minor);
+        self.then.is_some_and(suits)
+    }
+
     /// Something failed with a machine in this run, and nothing is left to be tried.
     pub fn is_stuck(&self, machine: &Machine) -> bool {
         machine.failed.is_some() || (machine.overdue.is_some() && !self.is_forced(machine))
@@ -169,6 +201,11 @@ impl View {
     pub fn is_kept(&self, machine: &Machine) -> bool {
         !self.is_forced(machine) && machine.blockers.iter().any(|blocker| blocker.never)
     }
+}
+
+/// Of a machine that tells no version the Node is gone.
+fn is_old(machine: &Machine, to: KubernetesVersion) -> bool {
+    machine.stage == Stage::Joined && machine.kubelet.is_none_or(|is| is < to)
 }
 
 impl Machine {

@@ -121,6 +121,7 @@ fn group(keys: &GroupKeys, settings: NodeSettings, cluster_zones: &[String]) -> 
             max_unavailable: value(&rolling.max_unavailable)?,
             drain_timeout: value(&rolling.drain_timeout)?.0,
             on_drain_timeout: value(&rolling.on_drain_timeout)?,
+            upgrade: value(&rolling.upgrade)?,
         },
         settings,
     })

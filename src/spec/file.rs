@@ -18,7 +18,7 @@ use super::values::names::{ClusterName, DnsZone, GroupName, San, User};
 use super::values::net::{Cidr, MirrorUrl, Region, Zone};
 use super::values::words::{Reach, SchemaVersion, Source};
 use crate::cluster::{
-    Amount, Cni, DrainEnd, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint,
+    Amount, Cni, DrainEnd, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint, UpgradeBy,
 };
 
 table! {
@@ -264,6 +264,8 @@ table! {
         drain_timeout: Period = default("10m");
         /// What then: `stop`, or `force`, which deletes the pods that a disruption budget still keeps.
         on_drain_timeout: DrainEnd = default("stop");
+        /// How `upgrade` brings a machine to another version: `in-place`, or `replace`, which makes a new one; control planes only in place.
+        upgrade: UpgradeBy = default("in-place");
     }
 }
 

@@ -244,3 +244,9 @@ fn nodes_that_overtake_the_control_planes_are_found() {
     };
     found("nodes first", "before the control planes", &decide);
 }
+
+#[test]
+fn a_group_that_is_to_be_replaced_and_is_upgraded_where_it_stands_is_found() {
+    let decide = seen(|view| view.groups.iter_mut().for_each(|group| group.replace = false));
+    found("in place instead of replaced", "is upgraded where it stands|max_unavailable", &decide);
+}

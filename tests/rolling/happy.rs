@@ -2,6 +2,7 @@
 
 use kubewright::rolling::{Decision, Work, outline};
 
+use crate::rules::behind;
 use crate::schedule::Schedule;
 
 #[test]
@@ -17,7 +18,7 @@ fn every_list_replaces_each_machine_that_is_behind_and_keeps_the_quorum() {
         }
         assert_eq!(end, Decision::Done, "{seed}");
         let ends = |work: &Work| lines.iter().filter(|line| line.step.work == *work).count();
-        let behind = schedule.view.machines.iter().filter(|machine| machine.is_behind()).count();
+        let behind = schedule.view.machines.iter().filter(|machine| behind(&schedule.view, machine)).count();
         assert_eq!((ends(&Work::Create), ends(&Work::Terminate)), (behind, behind), "{seed}: {lines:?}");
         assert!(lines.iter().all(|line| line.quorum.is_none_or(|quorum| quorum.is_kept())), "{seed}");
         assert!(lines.is_sorted_by_key(|line| line.at) && (lines.is_empty() || seconds > 0), "{seed}");

@@ -2,6 +2,7 @@
 //! seed, and what they must never lead to.
 
 mod bugs;
+mod climb;
 mod dice;
 mod findings;
 mod happy;

@@ -221,7 +221,7 @@ impl Model {
                 machine.stage = Stage::Created;
             }
             Work::Join => {
-                machine.stage = Stage::Joined;
+                (machine.stage, machine.kubelet) = (Stage::Joined, self.view.to);
                 if control_plane {
                     let instance = machine.instance.clone();
                     let learner = self.truth[place].votes_at > now;

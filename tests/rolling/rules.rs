@@ -1,6 +1,6 @@
 //! What no decision may lead to, judged by what is true rather than by what was seen, and by sums of its own.
 
-use kubewright::rolling::{Address, Cordon, FORGETTING, Machine, Stage, Step, Work};
+use kubewright::rolling::{Address, Cordon, FORGETTING, Machine, Stage, Step, View, Work};
 
 use crate::model::{Model, Truth};
 
@@ -18,12 +18,21 @@ pub fn broken(model: &Model, step: &Step) -> Option<String> {
         return Some("a group that nobody asked for".into());
     }
     let found = match (&step.work, machine) {
+        (Work::Upgrade { .. }, _) => Some("a machine of a group that is replaced is upgraded where it stands".into()),
         (Work::Create, None) => create(model, step),
         (Work::Create, Some(_)) => Some("the slot is taken".into()),
         (_, None) => Some("there is no such machine".into()),
         (_, Some(machine)) => of_machine(model, step, machine),
     };
     found.or_else(|| if group.control_plane { control(model, step) } else { None })
+}
+
+/// Is to be replaced: as it was made, or as old as it is.
+pub fn behind(view: &View, machine: &Machine) -> bool {
+    match view.to {
+        Some(to) => machine.stage == Stage::Joined && machine.kubelet.is_some_and(|is| is < to),
+        None => !machine.behind.is_empty(),
+    }
 }
 
 fn live(model: &Model, group: usize) -> usize {
@@ -48,7 +57,7 @@ fn begun_too_early(model: &Model, step: &Step) -> Option<String> {
     let groups = &model.view.groups;
     let open = |machine: &&Machine| {
         let group = &groups[machine.group];
-        group.control_plane && group.selected && (!machine.behind.is_empty() || machine.work.is_some())
+        group.control_plane && group.selected && (behind(&model.view, machine) || machine.work.is_some())
     };
     let early =
         !groups[step.group].control_plane && !model.view.abort && model.view.machines.iter().any(|machine| open(&machine));
@@ -64,7 +73,7 @@ fn of_machine(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
     let surplus = model.view.machines.iter().filter(joined).count() > group.count as usize;
     // Its member is gone: it is a control plane in name only.
     let headless = group.control_plane && !model.members().iter().any(|member| member.instance == machine.instance);
-    let stays = machine.behind.is_empty() && !surplus && !headless;
+    let stays = !behind(&model.view, machine) && !surplus && !headless;
     match &step.work {
         Work::Drain { force: true, .. } if !group.force_drain => return Some("pods are deleted that a budget keeps".into()),
         Work::Drain { force: true, .. } if machine.overdue.is_none() => {
@@ -96,7 +105,7 @@ fn too_few(model: &Model, step: &Step, machine: &Machine) -> Option<String> {
     };
     let out_before = of_group().filter(|(other, truth)| {
         let before = other.ill_before || other.cordon == Cordon::Foreign;
-        other.stage == Stage::Joined && other.behind.is_empty() && !serves(other, truth) && before
+        other.stage == Stage::Joined && !behind(&model.view, other) && !serves(other, truth) && before
     });
     let needed = (group.count as usize).saturating_sub(group.max_unavailable as usize + out_before.count());
     let after = of_group().filter(|(other, truth)| other.slot != machine.slot && serves(other, truth)).count();
@@ -188,7 +197,7 @@ pub fn unfinished(model: &Model) -> Option<String> {
             Machine { stage: Stage::Created | Stage::Requested | Stage::Lost, .. } => {
                 return Some(format!("{slot}: has not joined"));
             }
-            machine if !machine.behind.is_empty() && !view.abort => return Some(format!("{slot}: is behind")),
+            machine if behind(view, machine) && !view.abort => return Some(format!("{slot}: is behind")),
             Machine { cordon: Cordon::Ours, .. } => return Some(format!("{slot}: is cordoned by us")),
             machine if group.control_plane && machine.address != Address::Published && !machine.ill_before => {
                 return Some(format!("{slot}: is not published"));

@@ -1,5 +1,6 @@
 //! A cluster and what happens to it, made from a seed.
 
+use kubewright::cluster::KubernetesVersion;
 use kubewright::desired::Slot;
 use kubewright::rolling::{Address, Cordon, Group, Machine, Member, Time, View};
 
@@ -64,6 +65,10 @@ pub struct Schedule {
     pub never: Vec<usize>,
 }
 
+/// What upgrades lead to, and from.
+const NEW: KubernetesVersion = KubernetesVersion { major: 1, minor: 35, patch: 4 };
+const OLD: KubernetesVersion = KubernetesVersion { major: 1, minor: 34, patch: 2 };
+
 pub const ZONES: [&str; 3] = ["us-east-1a", "us-east-1b", "us-east-1c"];
 
 impl Schedule {
@@ -83,6 +88,12 @@ impl Schedule {
         for group in &mut view.groups {
             (group.drain_timeout, group.force_drain) = (drains.from(&[30, 600, 3600]), drains.percent(30));
         }
+        // Some are upgrades whose control planes are there already, of groups that are replaced; from dice of their own, too.
+        let upgrade = Dice::new(seed ^ 0x0075_6707).percent(20);
+        if upgrade {
+            view.to = Some(NEW);
+            view.groups.iter_mut().for_each(|group| group.replace = !group.control_plane);
+        }
         let mut members = vec![];
         for (place, group) in view.groups.iter().enumerate() {
             for n in 0..group.count {
@@ -90,7 +101,11 @@ impl Schedule {
                 let slot = Slot { group: group.name.clone(), zone: zone.clone(), n: n / group.zones.len() as u32 + 1 };
                 let instance = format!("i-{}", view.machines.len());
                 let mut machine = Machine::new(slot, &instance, place);
-                if dice.percent(behind) {
+                let is_behind = dice.percent(behind);
+                if upgrade {
+                    let is = if is_behind && !group.control_plane { OLD } else { NEW };
+                    (machine.kubelet, machine.api) = (Some(is), group.control_plane.then_some(NEW));
+                } else if is_behind {
                     machine.behind = vec!["image".into()];
                 }
                 if group.control_plane {
@@ -114,10 +129,18 @@ impl Schedule {
                 troubles.push(Trouble { fault, machine: dice.below(machines + 2) as usize, from, to });
             }
         }
+        let mut sessions = sessions(dice, calm);
+        if upgrade {
+            // What befalls control planes meanwhile, and what other commands do, is not of this.
+            let planes = view.machines.iter().filter(|machine| view.groups[machine.group].control_plane).count();
+            troubles.retain(|trouble| trouble.machine >= planes && trouble.fault != Fault::Silent);
+            let only = |session: &Session| Session { kill: session.kill, force: session.force, ..Session::default() };
+            sessions = sessions.iter().map(only).collect();
+        }
         let share = |dice: &mut Dice, choice: &[u64]| if calm { 0 } else { dice.from(choice) };
         Self {
             troubles,
-            sessions: sessions(dice, calm),
+            sessions,
             fails: share(dice, &[0, 0, 0, 2, 10]),
             quota: if calm { u32::MAX } else { dice.from(&[u32::MAX, u32::MAX, u32::MAX, 0, 1, 3]) },
             never_ready: share(dice, &[0, 0, 0, 10, 50]),

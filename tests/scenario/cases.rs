@@ -403,7 +403,8 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         } = group;
         let NodeSettings { kubelet: _, kubelet_args: _, patches: _, ignore_preflight_errors: _ } = settings;
         let Volume { size_gib: _, kind: _ } = volume;
-        let RollingUpdate { max_surge: _, max_unavailable: _, drain_timeout: _, on_drain_timeout: _ } = rolling_update;
+        let RollingUpdate { max_surge: _, max_unavailable: _, drain_timeout: _, on_drain_timeout: _, upgrade: _ } =
+            rolling_update;
     }
     [
         "kubernetes",

@@ -23,4 +23,5 @@ mod takeover;
 mod upgrade;
 mod upgrade_apis;
 mod upgrade_kills;
+mod upgrade_replace;
 mod world;

@@ -93,7 +93,7 @@ async fn an_upgrade_shows_its_hops_goes_them_and_is_at_rest() {
         "kube-apiserver:v1.35.4",
         "kubeadm upgrade apply, kubelet and kubectl 1.35.4 meanwhile 2 of 3 etcd members healthy, 2 needed",
         "kubeadm upgrade node, kubelet and kubectl 1.36.3",
-        "2 at a time (max_unavailable)",
+        "in place: 2 at a time (max_unavailable)",
         "Estimated: about",
         "kubewright upgrade demo.k8s.example.com --to 1.36.3 --yes",
     ]);

@@ -3,6 +3,7 @@
 use kubewright::store::Objects as _;
 
 use crate::upgrade::{HA, assert_upgraded, replay, version};
+use crate::upgrade_replace::mixed;
 use crate::world::*;
 
 fn forked(calm: &World) -> World {
@@ -11,7 +12,7 @@ fn forked(calm: &World) -> World {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_is_killed_at_any_task_is_finished_by_the_next() {
-    let calm = World::of(&HA.replace("count = 4", "count = 2")).await;
+    let calm = World::of(&mixed(1, "")).await;
     let (stored, start) = (calm.dump().await, calm.nodes.calls());
     let base = forked(&calm);
     let _ = calm.run(&["upgrade", "--to", "1.35.4", "--yes"]).await.expect(0);
@@ -110,7 +111,8 @@ async fn a_hop_that_was_half_registered_is_registered_by_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_is_killed_at_any_write_of_the_store_is_finished_by_the_next() {
-    let calm = World::of(&HA.replace("count = 3", "count = 1").replace("count = 4", "count = 1")).await;
+    let spec = HA.replace("count = 3", "count = 1").replace("count = 4", "count = 1");
+    let calm = World::of(&spec.replace("max_surge = 0, max_unavailable = 2", "upgrade = \"replace\"")).await;
     let (stored, before) = (calm.dump().await, calm.memory().writes());
     let base = forked(&calm);
     let _ = calm.run(&["upgrade", "--to", "1.36.3", "--yes"]).await.expect(0);

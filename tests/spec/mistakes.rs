@@ -222,6 +222,10 @@ fn errors() -> Vec<Case> {
         drain(Period, "drain_timeout = \"soon\"", "write it as \"90s\""),
         drain(WrongType, "drain_timeout = 600", "must be a time"),
         drain(Choice, "on_drain_timeout = \"forced\"", "did you mean \"force\"?"),
+        drain(Choice, "upgrade = \"replaced\"", "did you mean \"replace\"?"),
+        drain(Choice, "upgrade = \"never\"", "\"in-place\" or \"replace\""),
+        drain(WrongType, "upgrade = true", "must be"),
+        case(RollingUpdate, COUNT_CP, format!("{COUNT_CP}\nrolling_update.upgrade = \"replace\""), "only `kubeadm upgrade apply`", "upgrade = "),
         case(Nat, cni, "cni = \"calico\"\nnat = \"one\"", "no meaning in the public topology", "nat"),
     ]
 }

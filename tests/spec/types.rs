@@ -104,6 +104,7 @@ rolling_update.max_surge = 1
 rolling_update.max_unavailable = 0
 rolling_update.drain_timeout = "1h 30m"
 rolling_update.on_drain_timeout = "force"
+rolling_update.upgrade = "in-place"
 kubelet.maxPods = 60
 kubelet_args.v = "2"
 ignore_preflight_errors = ["NumCPU"]

@@ -38,10 +38,10 @@ pub struct RollingArgs {
     pub detailed_exitcode: bool,
 }
 
-/// Bring all machines to another version of Kubernetes, where they stand
+/// Bring all machines to another version of Kubernetes
 ///
-/// One minor at a time, none skipped; control planes first, one at a time, each after an etcd snapshot; then node groups within their
-/// max_unavailable. The spec is registered anew for each hop. It can be stopped anywhere: the same command goes on where it stopped.
+/// One minor at a time, none skipped; control planes first, one at a time, each after an etcd snapshot; then node groups, where they
+/// stand and within their max_unavailable, or by new machines where rolling_update.upgrade of the group says so. The spec is registered anew for each hop. It can be stopped anywhere: the same command goes on where it stopped.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubewright upgrade demo.k8s.example.com --to 1.35.4\n  kubewright upgrade demo.k8s.example.com --to 1.36.3 --via 1.35.2 --yes"

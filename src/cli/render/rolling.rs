@@ -12,7 +12,7 @@ use crate::rolling::{Decision, Group, Line, Machine, Work};
 /// Steps that are listed before the rest is counted.
 const STEPS: usize = 60;
 /// Machines of a group that are listed before the rest is counted.
-const MACHINES: usize = 20;
+pub(super) const MACHINES: usize = 20;
 
 /// What a roll would do.
 pub fn page(prepared: &RollPrepared, width: usize, whole: bool) -> Page {
@@ -86,7 +86,7 @@ pub(super) fn steps(page: &mut Page, lines: &[Line], limit: usize) {
     more(page, lines.len().saturating_sub(limit), "step");
 }
 
-fn more(page: &mut Page, rest: usize, what: &str) {
+pub(super) fn more(page: &mut Page, rest: usize, what: &str) {
     if rest > 0 {
         page.flow(4, 6, vec![ink(Ink::Faint, format!("... and {} more (-v shows all)", count(rest, what)))]);
     }

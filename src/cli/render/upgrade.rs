@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::render::rolling::{blocked, drain_rule, ended_json, line_json, steps};
-use crate::cli::text::{Ink, Page, count, ink};
+use crate::cli::render::rolling::{MACHINES, blocked, drain_rule, ended_json, line_json, more, steps};
+use crate::cli::text::{Ink, Page, Span, count, ink};
 use crate::clock::in_words;
+use crate::cluster::UpgradeBy;
 use crate::operation::{ApiUse, ApiUses, End, Hop, UpgradePrepared, UpgradeReport};
+use crate::report;
 use crate::rolling::upgrade::room;
+use crate::rolling::{Group, Line, Machine, Work};
 
 /// Steps of a hop that are listed before the rest is counted.
 const STEPS: usize = 60;
@@ -22,15 +25,15 @@ pub fn page(prepared: &UpgradePrepared, width: usize, whole: bool) -> Page {
     let hops = count(prepared.hops.len(), "hop");
     let title = format!("Upgrade of {}: {} -> {}, {machines}, {hops}.", prepared.cluster, first.from, prepared.to);
     page.flow(0, 2, vec![ink(Ink::Strong, title)]);
-    for group in prepared.view.groups.iter() {
-        let rule = match (group.control_plane, room(group)) {
-            (true, _) => "one at a time".to_owned(),
-            (false, room) if group.max_unavailable == 0 => {
-                format!("{room} at a time (where they stand: max_surge is of no use, and max_unavailable 0 not possible)")
-            }
-            (false, room) => format!("{room} at a time (max_unavailable)"),
-        };
-        page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {rule}; {}", drain_rule(group)).into()]);
+    for (number, group) in prepared.view.groups.iter().enumerate() {
+        page.flow(2, 4, vec![ink(Ink::Strong, &group.name), format!("  {}; {}", rule(group), drain_rule(group)).into()]);
+        let of: Vec<&Machine> = prepared.view.machines.iter().filter(|machine| machine.group == number).collect();
+        let limit = if whole { of.len() } else { MACHINES };
+        for machine in of.iter().take(limit) {
+            let name = format!("{} ({})", machine.slot, machine.instance);
+            page.row(4, vec![(Span::from(&name), 0), (ink(Ink::Faint, fate(prepared, group, machine)), 0)]);
+        }
+        more(&mut page, of.len().saturating_sub(limit), "machine");
     }
     apis(&mut page, prepared);
     for (number, hop) in prepared.hops.iter().enumerate() {
@@ -79,6 +82,36 @@ fn apis(page: &mut Page, prepared: &UpgradePrepared) {
     }
 }
 
+fn rule(group: &Group) -> String {
+    if group.replace {
+        return format!("replaced: max_surge {}, max_unavailable {}", group.max_surge, group.max_unavailable);
+    }
+    match (group.control_plane, room(group)) {
+        (true, _) => "in place: one at a time".to_owned(),
+        (false, room) if group.max_unavailable == 0 => {
+            format!("in place: {room} at a time (max_surge is of no use there, and max_unavailable 0 not possible)")
+        }
+        (false, room) => format!("in place: {room} at a time (max_unavailable)"),
+    }
+}
+
+/// What becomes of a machine, in words.
+fn fate(prepared: &UpgradePrepared, group: &Group, machine: &Machine) -> String {
+    let is = machine.kubelet.map_or_else(|| "version unknown".to_owned(), |version| version.to_string());
+    match (group.replace, replaced_in(prepared, machine)) {
+        (false, _) => format!("{is}, in place"),
+        (true, Some(number)) if prepared.hops.len() > 1 => format!("{is}, replaced in hop {number}"),
+        (true, Some(_)) => format!("{is}, replaced"),
+        (true, None) => format!("{is}, stays"),
+    }
+}
+
+/// The hop in which a machine goes, from 1: the first that ends one in its slot.
+fn replaced_in(prepared: &UpgradePrepared, machine: &Machine) -> Option<usize> {
+    let ends = |line: &Line| line.step.slot == machine.slot && matches!(line.step.work, Work::Terminate | Work::Clear);
+    prepared.hops.iter().position(|hop| hop.lines.iter().any(ends)).map(|place| place + 1)
+}
+
 fn one(page: &mut Page, hop: &Hop, number: usize, whole: bool) {
     page.blank();
     let title = match hop.begun {
@@ -93,6 +126,10 @@ fn one(page: &mut Page, hop: &Hop, number: usize, whole: bool) {
         page.flow(2, 4, vec![ink(Ink::Warn, "! "), format!("{} is not served any more, and clients ask for it", one.api).into()]);
     }
     page.flow(2, 4, vec![ink(Ink::Faint, format!("images {}", hop.images.join(" ")))]);
+    if !hop.waiting.is_empty() {
+        let machines = count(hop.waiting.len(), "machine");
+        page.flow(2, 4, vec![ink(Ink::Faint, format!("not yet: {machines}, which a later hop replaces"))]);
+    }
     steps(page, &hop.lines, if whole { hop.lines.len() } else { STEPS });
 }
 
@@ -113,6 +150,11 @@ pub fn done(report: &UpgradeReport, width: usize) -> Page {
     if let End::Blocked(stop) = &report.end {
         page.flow(0, 2, vec![format!("{}.", stop.what).into()]);
     }
+    let counts = report::counts(&report.outcome);
+    if counts.created + counts.deleted > 0 {
+        let text = format!("Machines: {} created, {} deleted; the others are the same.", counts.created, counts.deleted);
+        page.flow(0, 2, vec![text.into()]);
+    }
     if let Some(last) = report.reached.last() {
         let text =
             format!("Revision {} of the spec says kubernetes = \"{last}\"; write that into your file, too.", report.revision);
@@ -131,13 +173,33 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
             "changes": hop.changes,
             "images": hop.images,
             "removed_apis": hop.gone.iter().map(use_json).collect::<Vec<_>>(),
+            "waiting": hop.waiting,
             "steps": hop.lines.iter().map(line_json).collect::<Vec<_>>(),
             "seconds": hop.seconds,
             "blocked": blocked(hop.end.stop()),
         })
     });
     let machines = prepared.view.machines.iter().map(|machine| {
-        json!({ "slot": machine.slot.to_string(), "instance": machine.instance, "kubelet": machine.kubelet, "api": machine.api })
+        let group = prepared.view.groups.get(machine.group);
+        json!({
+            "slot": machine.slot.to_string(),
+            "instance": machine.instance,
+            "group": group.map(|group| group.name.as_str()),
+            "kubelet": machine.kubelet,
+            "api": machine.api,
+            "upgrade": by(group),
+            "replaced_in_hop": replaced_in(prepared, machine),
+        })
+    });
+    let groups = prepared.view.groups.iter().map(|group| {
+        json!({
+            "name": group.name,
+            "upgrade": by(Some(group)),
+            "max_surge": group.max_surge,
+            "max_unavailable": group.max_unavailable,
+            "drain_timeout": group.drain_timeout,
+            "on_drain_timeout": if group.force_drain { "force" } else { "stop" },
+        })
     });
     json!({
         "cluster": prepared.cluster,
@@ -146,6 +208,7 @@ pub fn json(prepared: &UpgradePrepared) -> Value {
         "deprecated_apis": apis.uses.iter().map(use_json).collect::<Vec<_>>(),
         "deprecated_apis_since": apis.since,
         "deprecated_apis_unknown": apis.unread,
+        "groups": groups.collect::<Vec<_>>(),
         "machines": machines.collect::<Vec<_>>(),
         "state": prepared.location,
     })
@@ -161,6 +224,11 @@ fn use_json(one: &ApiUse) -> Value {
         "control_planes": planes,
         "clients": clients,
     })
+}
+
+fn by(group: Option<&Group>) -> &'static str {
+    let replaces = group.is_some_and(|group| group.replace);
+    if replaces { UpgradeBy::Replace.as_str() } else { UpgradeBy::InPlace.as_str() }
 }
 
 pub fn done_json(report: &UpgradeReport) -> Value {

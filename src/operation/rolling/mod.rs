@@ -4,6 +4,7 @@
 //! decision is made from a fresh look, so a run that was killed is gone on with by the next one.
 
 mod apis;
+mod climb;
 mod fetch;
 mod look;
 mod run;
@@ -94,6 +95,8 @@ struct Site {
     request: RollRequest,
     /// An upgrade: the version that machines are brought to.
     to: Option<KubernetesVersion>,
+    /// And the one after that.
+    then: Option<KubernetesVersion>,
     /// By instance, why a machine is behind: a new one may live in the same slot.
     behind: BTreeMap<String, Vec<String>>,
     /// Bastions that are behind: nothing of a roll is for them.
@@ -111,6 +114,7 @@ impl Site {
             cluster: cluster.clone(),
             request: request.clone(),
             to: None,
+            then: None,
             behind: BTreeMap::new(),
             bastions: vec![],
             observed,

@@ -1,4 +1,4 @@
-//! Upgrade: hop by hop, each a revision of the spec, machines brought there where they stand by [`crate::rolling::next_step`].
+//! Upgrade: hop by hop, each a revision of the spec, machines brought there or replaced by [`crate::rolling::next_step`].
 //!
 //! What is recorded of it is the revision: a registered version that is not the applied one is an upgrade that was begun, and the next
 //! run finishes it first. Which machines are there already is seen, not remembered.
@@ -14,24 +14,24 @@ use crate::apply::resume::{Settled, adopt, settle};
 use crate::apply::{Event, NodeInputs, Outcome, Sink};
 use crate::bootstrap::Pki;
 use crate::cloud::{Calls, Scope};
-use crate::cluster::{Cluster, KubernetesVersion, Packages};
+use crate::cluster::{Cluster, KubernetesVersion, Packages, Role, UpgradeBy};
 use crate::observed::Observed;
-use crate::operation::etcd::saving_nodes;
-use crate::operation::keys::{pki_of, stored_pki};
+use crate::operation::keys::stored_pki;
 use crate::operation::lock::watch_lock;
 use crate::operation::opened::{Opened, open, world};
 use crate::operation::session::Env;
+use crate::operation::update::{make_plan, user_data_of};
 use crate::operation::{Guarded, OperationError, UpdateRequest};
 use crate::recorded::State;
 use crate::rolling::upgrade::{blocks, changes, course, images};
-use crate::rolling::{Address, Blocked, Cordon, Decision, Line, Time, View, next_step, outline};
-use crate::spec::with_version;
+use crate::rolling::{Address, Blocked, Cordon, Decision, Line, Outline, Time, View, outlined};
 use crate::store::{Lock, Recorder};
 
 use super::apis::{self, ApiUse, ApiUses};
-use super::fetch::{bundles, fetch};
+use super::climb::Climb;
+use super::fetch::bundles;
 use super::look::{Eyes, Memory};
-use super::{End, RollRequest, Site, record_end, run, view};
+use super::{End, RollRequest, Site, record_end, view, with_images};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Hop {
     pub images: Vec<String>,
     /// APIs that go with it although clients ask for them.
     pub gone: Vec<ApiUse>,
+    /// Machines that a later hop replaces, by slot.
+    pub waiting: Vec<String>,
     pub lines: Vec<Line>,
     pub seconds: Time,
     pub end: Decision,
@@ -76,7 +78,7 @@ pub struct UpgradePrepared {
 /// What an upgrade did.
 pub struct UpgradeReport {
     pub cluster: String,
-    /// Versions to which all machines were brought.
+    /// Versions that were gone to, one after the other; machines that are replaced may have left out all but the last.
     pub reached: Vec<KubernetesVersion>,
     pub to: KubernetesVersion,
     /// Of the spec.
@@ -89,17 +91,17 @@ pub struct UpgradeReport {
 }
 
 /// The way, and what it was found from.
-struct Way {
-    hops: Vec<KubernetesVersion>,
+pub(super) struct Way {
+    pub hops: Vec<KubernetesVersion>,
     applied: KubernetesVersion,
-    bundles: BTreeMap<KubernetesVersion, PathBuf>,
-    apis: ApiUses,
-    view: View,
+    pub bundles: BTreeMap<KubernetesVersion, PathBuf>,
+    pub apis: ApiUses,
+    pub view: View,
 }
 
 impl Way {
     /// Why the hop of this number is not begun for the sake of clients. One that was begun is finished: there is no way back.
-    fn lacks(&self, number: usize, registered: KubernetesVersion, force: bool) -> Option<Blocked> {
+    pub(super) fn lacks(&self, number: usize, registered: KubernetesVersion, force: bool) -> Option<Blocked> {
         let to = *self.hops.get(number)?;
         if force || to == registered { None } else { apis::stop(&self.apis.gone(&self.hops, number), to) }
     }
@@ -119,8 +121,11 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
     let mut from = way.applied;
     let mut hops = vec![];
     for (number, &to) in way.hops.iter().enumerate() {
-        view.to = Some(to);
-        let (lines, seconds, end) = outline(&view, env.node_limit);
+        (view.to, view.then) = (Some(to), way.hops.get(number + 1).copied());
+        let waiting =
+            view.machines.iter().filter(|machine| view.waits(machine)).map(|machine| machine.slot.to_string()).collect();
+        let Outline { lines, seconds, end, view: after } = outlined(&view, env.node_limit);
+        view = after;
         let blocked = blocks(&opened.cluster, to).first().map(|what| stop(what, &opened.cluster.name));
         let begun = number == 0 && to == opened.cluster.kubernetes;
         let blocked = blocked.or(end.stop().cloned());
@@ -131,7 +136,7 @@ pub async fn prepare_upgrade(env: &Env, request: &UpgradeRequest) -> Result<Upgr
             changes.push("the bundle: sent to every machine before the first one is cordoned".into());
         }
         let gone = way.apis.gone(&way.hops, number);
-        hops.push(Hop { from, to, begun, changes, images: images(to), gone, lines, seconds, end });
+        hops.push(Hop { from, to, begun, changes, images: images(to), gone, waiting, lines, seconds, end });
         arrive(&mut view, to);
         from = to;
     }
@@ -150,10 +155,11 @@ fn stop(what: &str, cluster: &str) -> Blocked {
     Blocked { what: what.to_owned(), next: format!("take it out of the spec, then kubewright update {cluster} -f FILE --yes") }
 }
 
-/// As it is after a hop that went well.
-fn arrive(view: &mut View, to: KubernetesVersion) {
+/// As it is after a hop that went well, also where something blocks it.
+pub(super) fn arrive(view: &mut View, to: KubernetesVersion) {
     view.snapshot = None;
-    for machine in &mut view.machines {
+    let waits: Vec<bool> = view.machines.iter().map(|machine| view.waits(machine)).collect();
+    for (machine, _) in view.machines.iter_mut().zip(waits).filter(|(_, waits)| !waits) {
         machine.kubelet = Some(to);
         machine.api = machine.api.map(|_| to);
         machine.drained = false;
@@ -166,22 +172,33 @@ fn arrive(view: &mut View, to: KubernetesVersion) {
     }
 }
 
-async fn look_around(env: &Env, opened: &Opened, state: &State) -> Result<Observed, OperationError> {
+pub(super) async fn look_around(env: &Env, opened: &Opened, state: &State) -> Result<Observed, OperationError> {
     let scope = Scope::Uid(state.uid.clone());
     let zone = &opened.cluster.api.dns_zone;
     Ok(observe_settled(opened.cloud.as_ref(), env.clock.as_ref(), &scope, zone, state).await?)
 }
 
-fn site(cluster: &Cluster, request: &UpgradeRequest, to: KubernetesVersion, observed: Observed) -> Site {
-    Site {
+pub(super) fn site(
+    cluster: &Cluster,
+    request: &UpgradeRequest,
+    (to, then): (KubernetesVersion, Option<KubernetesVersion>),
+    observed: Observed,
+) -> Result<Site, OperationError> {
+    Ok(Site {
         cluster: cluster.clone(),
         request: RollRequest { name: request.name.clone(), force: request.force, ..RollRequest::default() },
         to: Some(to),
+        then,
         behind: BTreeMap::new(),
         bastions: vec![],
         observed,
-        user_data: BTreeMap::new(),
-    }
+        user_data: user_data_of(cluster)?,
+    })
+}
+
+/// Whether machines of some group are replaced instead of upgraded where they stand.
+pub(super) fn replaces(cluster: &Cluster) -> bool {
+    cluster.groups.iter().any(|group| group.rolling_update.upgrade == UpgradeBy::Replace && group.role == Role::Node)
 }
 
 /// Finds the way, or says why there is none. Everything that is refused is refused here, before anything is touched.
@@ -207,7 +224,7 @@ async fn way(
     let known: Vec<KubernetesVersion> = bundles.keys().copied().collect();
     // Before anybody is asked: what is refused anyway is refused at once.
     course(cluster, applied.kubernetes, None, request.to, &request.via, &known).map_err(no_way)?;
-    let site = site(cluster, request, cluster.kubernetes, observed.clone());
+    let site = site(cluster, request, (cluster.kubernetes, None), observed.clone())?;
     let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
     let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: (env.nodes)(Arc::clone(&opened.cloud)), inputs };
     let mut memory = Memory::default();
@@ -258,8 +275,14 @@ async fn locked(
         }
     }
     adopt(&world, &observed).await.map_err(OperationError::Unsettled)?;
+    let mut images = state.images.clone();
+    if replaces(&state.model) {
+        // For the images of new machines; what it says of the version is what an upgrade is for.
+        opened.held = Some(recorder.held().await);
+        images = with_images(state, &make_plan(env, &opened, &of(request), recorder.state()).await?.plan).images;
+    }
     let run = env.begin(0);
-    recorder.update(move |state| state.last_run = Some(run)).await?;
+    recorder.update(move |state| (state.last_run, state.images) = (Some(run), images)).await?;
 
     (events)(Event::Phase("apply"));
     let climb = Climb { env, opened: &opened, request, recorder: &recorder, events: &events, stop: &stop, lock };
@@ -279,120 +302,4 @@ async fn locked(
         calls: opened.cloud.calls(),
         seconds: env.clock.now().duration_since(begun).as_secs_f64(),
     })
-}
-
-/// One run on its way.
-struct Climb<'a> {
-    env: &'a Env,
-    opened: &'a Opened,
-    request: &'a UpgradeRequest,
-    recorder: &'a Arc<Recorder>,
-    events: &'a Sink,
-    stop: &'a CancellationToken,
-    lock: &'a Lock,
-}
-
-impl Climb<'_> {
-    async fn hops(&self, way: &Way, observed: Observed) -> Result<(Vec<KubernetesVersion>, Outcome, End), OperationError> {
-        let (mut reached, mut all) = (vec![], Outcome::default());
-        // What is not well is told before anything is registered.
-        if let Some(&to) = way.hops.first()
-            && let Decision::Blocked(stop) = next_step(&View { to: Some(to), ..way.view.clone() })
-        {
-            return Ok((reached, all, End::Blocked(stop)));
-        }
-        for (slot, why) in &way.apis.unread {
-            (self.events)(Event::Note(format!("{slot} does not tell which deprecated APIs it was asked for: {why}")));
-        }
-        let registered = self.recorder.state().model.kubernetes;
-        if let Some(stop) = (0..way.hops.len()).find_map(|number| way.lacks(number, registered, self.request.force)) {
-            return Ok((reached, all, End::Blocked(stop)));
-        }
-        for (number, &to) in way.hops.iter().enumerate() {
-            if self.stop.is_cancelled() {
-                all.stopped = true;
-                return Ok((reached, all, End::Stopped));
-            }
-            (self.events)(Event::Note(format!("Kubernetes {to}")));
-            for gone in way.apis.gone(&way.hops, number) {
-                (self.events)(Event::Note(format!("not served by {to} any more: {gone}")));
-            }
-            let (outcome, end) = self.hop(to, way.bundles.get(&to), observed.clone()).await?;
-            all.done.extend(outcome.done);
-            all.failed.extend(outcome.failed);
-            all.stopped |= outcome.stopped;
-            if end != End::Done {
-                return Ok((reached, all, end));
-            }
-            self.recorder
-                .update(move |state| {
-                    state.applied = state.revision;
-                    state.applied_model = Some(state.model.clone());
-                })
-                .await?;
-            reached.push(to);
-        }
-        Ok((reached, all, End::Done))
-    }
-
-    /// The cluster of this version, and the folder of its bundle if that moves.
-    fn model<'a>(&self, to: KubernetesVersion, bundle: Option<&'a PathBuf>) -> (Cluster, Option<&'a Path>) {
-        let mut cluster = Cluster { kubernetes: to, ..self.recorder.state().model.clone() };
-        let moved = match (&mut cluster.packages, bundle) {
-            (Packages::Bundle(path), Some(bundle)) if path != bundle => {
-                path.clone_from(bundle);
-                Some(bundle.as_path())
-            }
-            _ => None,
-        };
-        (cluster, moved)
-    }
-
-    /// The version becomes the spec's before the first machine moves, so that whoever comes next knows where it was going.
-    async fn register(&self, cluster: &Cluster, moved: Option<&Path>) -> Result<(), OperationError> {
-        let state = self.recorder.state();
-        let store = &self.opened.store;
-        if *cluster != state.model {
-            let bytes = store.revision(state.revision).await?;
-            let bytes = with_version(&bytes, cluster.kubernetes, moved).map_err(|why| {
-                let what = format!("revision {} of the spec ({}) cannot be edited", state.revision, store.location());
-                OperationError::Failed(format!("{what}: {why}"))
-            })?;
-            let (revision, model) = (store.add_revision(&bytes).await?, cluster.clone());
-            self.recorder
-                .update(move |state| {
-                    (state.revision, state.model) = (revision, model);
-                    // Of the hop before: each hop saves etcd again.
-                    state.nodes.values_mut().for_each(|node| node.snapshot = None);
-                })
-                .await?;
-        }
-        Ok(store.set_spec(Some(self.lock)).await?)
-    }
-
-    async fn hop(
-        &self,
-        to: KubernetesVersion,
-        bundle: Option<&PathBuf>,
-        observed: Observed,
-    ) -> Result<(Outcome, End), OperationError> {
-        let (cluster, moved) = self.model(to, bundle);
-        // Nodes of its own for each hop: they keep the bundle that they have read.
-        let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
-        let env = &Env { nodes, ..self.env.clone() };
-        let world = world(env, self.opened, self.recorder, self.events, self.stop);
-        let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
-        let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
-        let (fetched, end) = fetch(&world, &inputs, &observed, self.request.force).await;
-        if end != End::Done {
-            return Ok((fetched, end));
-        }
-        self.register(&cluster, moved).await?;
-        let cloud = Arc::clone(&self.opened.cloud);
-        let eyes = Eyes { env: self.env, cloud, nodes: Arc::clone(&world.nodes), inputs: Arc::clone(&inputs) };
-        let mut site = site(&cluster, self.request, to, observed);
-        let (mut outcome, end) = run::roll(&mut site, &eyes, world, inputs).await?;
-        outcome.done.splice(0..0, fetched.done);
-        Ok((outcome, end))
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::bootstrap::inspect;
-use crate::cluster::{DrainEnd, InstanceGroup, Role};
+use crate::cluster::{DrainEnd, InstanceGroup, Role, UpgradeBy};
 use crate::desired::{ResourceId, Slot};
 use crate::operation::session::Env;
 use crate::recorded::{Node, NodePhase, State};
@@ -45,6 +45,7 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
             max_unavailable,
             drain_timeout: Time::from(group.rolling_update.drain_timeout),
             force_drain: group.rolling_update.on_drain_timeout == DrainEnd::Force,
+            replace: group.rolling_update.upgrade == UpgradeBy::Replace,
             zones: group.zones.clone(),
             selected: is_selected(site, group),
             refused: memory.refused.get(&group.name).cloned(),
@@ -56,6 +57,7 @@ pub(super) fn view(site: &Site, state: &State, seen: &Seen, memory: &mut Memory,
         abort: site.request.abort,
         force: site.request.force,
         to: site.to,
+        then: site.then,
         ..View::default()
     };
     for (slot, instance, node) in machines(site, state) {
@@ -181,7 +183,7 @@ fn machine(
     let deleted = matches!(its_node, Some(None));
     let drained = node.is_some_and(|node| node.phase >= NodePhase::Drained) && (cordon != Cordon::No || deleted);
     // Pods may have come back to one that is open.
-    let drained = drained && !(site.to.is_some() && marked == Some(false));
+    let drained = drained && !(site.to.is_some() && marked == Some(false) && !deleted);
     let withdrawn = node.and_then(|node| node.withdrawn.as_ref()).and_then(|at| at.parse::<Timestamp>().ok()).map(seconds);
     let private = live.and_then(|live| live.private_address.as_ref());
     // Both names: a new machine may have the private address of one that is gone.

@@ -1,10 +1,13 @@
-//! Upgrade in place: every machine to one version, control planes first.
+//! Upgrade: every machine to one version, control planes first.
 //!
 //! A control plane is brought there by: an etcd snapshot, leadership and address away, cordon, drain, kubeadm, kubelet, uncordon, address
 //! back; one at a time, and only while the other members keep the quorum. While its etcd is replaced its API server takes connections
 //! and answers nobody, so clients have to have forgotten it by then. The first one runs `kubeadm upgrade apply`, which moves the cluster's
 //! configuration and add-ons; all others `kubeadm upgrade node`. Then node groups beside each other, each within its
 //! `max_unavailable`. Kubelets are never newer than the API servers they talk to: a control plane's kubelet talks to its own.
+//!
+//! Groups of nodes that are replaced instead go by the rules of a roll. Over several versions they are replaced once, in the last hop,
+//! unless the kubelets would be too old for the API servers of the next one.
 
 mod course;
 mod skew;
@@ -29,7 +32,10 @@ pub(super) fn next(view: &View, to: KubernetesVersion) -> Decision {
         Some(stop @ Decision::Blocked(_)) => super::last(view, stop),
         Some(other) => other,
         // Node groups beside each other.
-        None => beside(node_groups(view).map(|(number, group)| site.group(number, group))),
+        None => beside(node_groups(view).map(|(number, group)| match group.replace {
+            true => site.replace(number, group),
+            false => site.group(number, group),
+        })),
     }
 }
 
@@ -54,6 +60,10 @@ impl<'a> Site<'a> {
         self.view.groups.get(machine.group).is_some_and(|group| group.control_plane)
     }
 
+    fn is_replaced(&self, machine: &Machine) -> bool {
+        self.view.groups.get(machine.group).is_some_and(|group| group.replace)
+    }
+
     fn is_there(&self, machine: &Machine) -> bool {
         // The kubelet comes last, and starts the static pods anew: an API server that is silent then is waited for, not upgraded again.
         machine.kubelet == Some(self.to) && (!self.is_control(machine) || machine.api.is_none_or(|api| api == self.to))
@@ -75,6 +85,8 @@ impl<'a> Site<'a> {
             // Whoever died in the middle of it left it ill.
             let begun = machine.cordon == Cordon::Ours || is_away(machine) || self.is_there(machine);
             match (machine.stage, &machine.health) {
+                // When its group's turn comes another one is made, or it is brought in.
+                (Stage::Lost | Stage::Requested | Stage::Created, _) if self.is_replaced(machine) => {}
                 (Stage::Lost, _) => {
                     return Some(Decision::blocked(
                         format!("{slot} is gone"),
@@ -90,7 +102,8 @@ impl<'a> Site<'a> {
                 _ => {}
             }
             if machine.cordon == Cordon::Foreign && !self.is_there(machine) && !self.view.force {
-                let next = format!("kubectl uncordon {}; or --force, which drains, upgrades and uncordons it", machine.instance);
+                let does = if self.is_replaced(machine) { "replaces it" } else { "drains, upgrades and uncordons it" };
+                let next = format!("kubectl uncordon {}; or --force, which {does}", machine.instance);
                 return Some(Decision::blocked(format!("{slot} is cordoned, and not by kubewright"), next));
             }
             if let Some(newer) = machine.kubelet.max(machine.api).filter(|version| *version > self.to) {
@@ -222,6 +235,20 @@ impl<'a> Site<'a> {
             }
             false => Decision::blocked(format!("{} is not Ready: {why}", machine.slot), AGAIN),
         })
+    }
+
+    /// As in a roll, once it is known which machines are old.
+    fn replace(&self, number: usize, group: &Group) -> Decision {
+        let unknown = |machine: &&Machine| {
+            let joined = machine.group == number && machine.stage == Stage::Joined;
+            joined && machine.kubelet.is_none() && machine.health == Health::Unknown
+        };
+        let Some(unknown) = self.view.machines.iter().find(unknown) else { return nodes::next(self.view, number, group) };
+        let mut of_group = self.view.machines.iter().filter(|machine| machine.group == number);
+        match of_group.find_map(|machine| Some((machine, machine.work.as_ref()?))) {
+            Some((machine, work)) => in_work(self.view, machine, work),
+            None => self.unwell(unknown, PATIENCE).unwrap_or(Decision::Done),
+        }
     }
 
     fn group(&self, number: usize, group: &Group) -> Decision {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{Amount, Role};
+use crate::cluster::{Amount, Role, UpgradeBy};
 use crate::spec::file::{GroupKeys, SpecFile};
 use crate::spec::place::At;
 use crate::spec::problem::{Code, Fault, Findings};
@@ -118,6 +118,13 @@ fn taints(keys: &GroupKeys, findings: &mut Findings) {
 
 fn rolling_update(keys: &GroupKeys, findings: &mut Findings) {
     let Some(rolling) = keys.rolling_update.as_ref() else { return };
+    let replaced = rolling.value.upgrade.as_ref().filter(|upgrade| upgrade.value == UpgradeBy::Replace);
+    if let Some(upgrade) = replaced.filter(|_| is(keys, Role::ControlPlane)) {
+        let message = "control planes are upgraded in place: one that joins takes the version of the cluster's kubeadm configuration, \
+                       which only `kubeadm upgrade apply` on a control plane moves";
+        let fault = Fault::new(Code::RollingUpdate, message);
+        findings.error(&upgrade.span, fault.help("leave `upgrade` out, or write \"in-place\""));
+    }
     let (Some(surge), Some(unavailable)) = (&rolling.value.max_surge, &rolling.value.max_unavailable) else { return };
     let none = |amount: Amount| matches!(amount, Amount::Count(0) | Amount::Percent(0));
     if none(surge.value) && none(unavailable.value) {

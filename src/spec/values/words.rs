@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::cluster::{Cni, DrainEnd, HostKeys, Nat, Role, SshAddress};
+use crate::cluster::{Cni, DrainEnd, HostKeys, Nat, Role, SshAddress, UpgradeBy};
 use crate::spec::problem::{Code, Fault, Findings, quoted};
 use crate::spec::read::{Read, Text};
 
@@ -45,6 +45,7 @@ words! {
     SshAddress, "\"public\" or \"private\"": "public" = SshAddress::Public, "private" = SshAddress::Private;
     HostKeys, "\"console\" or \"trust-on-first-use\"": "console" = HostKeys::Console, "trust-on-first-use" = HostKeys::TrustOnFirstUse;
     DrainEnd, "\"stop\" or \"force\"": "stop" = DrainEnd::Stop, "force" = DrainEnd::Force;
+    UpgradeBy, "\"in-place\" or \"replace\"": "in-place" = UpgradeBy::InPlace, "replace" = UpgradeBy::Replace;
     Source, "\"apt\" or \"bundle\"": "apt" = Source::Apt, "bundle" = Source::Bundle;
     Role, "\"control-plane\", \"node\" or \"bastion\"": "control-plane" = Role::ControlPlane, "node" = Role::Node, "bastion" = Role::Bastion;
 }
