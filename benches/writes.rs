@@ -1,8 +1,9 @@
 //! How often an apply writes to the store: on an account and a store in memory whose calls take their time, in virtual time.
 //!
 //! Goal: intents cost no more writes than the graph of actions is deep, however many nodes there are: a chain of actions needs
-//! writes one after the other, and what runs beside it goes into the same ones. Records follow the answers, which come one by one.
-//! `cargo bench --profile dev --workspace --bench writes -- 1000` measures other sizes; that one takes many minutes in this profile.
+//! writes one after the other, and what runs beside it goes into the same ones. Records follow the answers, which come one by one;
+//! of a large cluster those that come close together share a write as well. `apply` is how long the run takes in virtual time, and `CPU` what it
+//! costs this machine. `cargo bench --profile dev --workspace --bench writes -- 300` measures other sizes.
 
 mod support;
 
@@ -27,12 +28,12 @@ const CLOUD: (Duration, Duration) = (Duration::from_millis(150), Duration::from_
 
 fn main() {
     println!(
-        "{:>6}  {:<10} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "nodes", "apply", "actions", "depth", "intents", "/ depth", "states", "/ depth", "MiB"
+        "{:>6}  {:<10} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9}",
+        "nodes", "run", "actions", "depth", "intents", "/ depth", "states", "/ depth", "MiB", "apply", "CPU"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let asked: Vec<usize> = support::arguments().iter().filter_map(|word| word.parse().ok()).collect();
-    for nodes in if asked.is_empty() { vec![6, 100] } else { asked } {
+    for nodes in if asked.is_empty() { vec![6, 100, 1000] } else { asked } {
         runtime.block_on(figures(nodes));
     }
 }
@@ -51,16 +52,19 @@ async fn figures(nodes: usize) {
         let request = UpdateRequest { name: None, spec: Some(file), create: name == "create", saved: None };
         let plan = prepare_update(&env, &request).await.expect("a plan").plan;
         store.counts().clear();
+        let cpu = support::thread_cpu();
         let done = apply_update(&env, &request, Arc::new(|_| {}), CancellationToken::new(), &|_| {}).await.expect("a report");
+        let cpu = support::thread_cpu().saturating_sub(cpu).as_secs_f64();
         assert!(done.outcome.is_complete(), "{:?}", done.outcome.failed);
         let (depth, counts) = (depth(&plan), store.counts());
         let per = |writes: usize| format!("{:.2}", writes as f64 / depth as f64);
         let (intents, states, mib) = (counts.intents, counts.states, counts.bytes as f64 / f64::from(1 << 20));
         println!(
-            "{size:>6}  {name:<10} {:>8} {depth:>6} {intents:>8} {:>8} {states:>8} {:>8} {mib:>9.1}",
+            "{size:>6}  {name:<10} {:>8} {depth:>6} {intents:>8} {:>8} {states:>8} {:>8} {mib:>9.1} {:>8.1}s {cpu:>8.1}s",
             plan.actions.len(),
             per(intents),
-            per(states)
+            per(states),
+            done.seconds
         );
     }
 }

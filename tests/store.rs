@@ -18,6 +18,8 @@ mod inside;
 mod locks;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/records.rs"]
+mod records;
 #[path = "store/rig.rs"]
 mod rig;
 #[path = "store/s3.rs"]
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     locks::add(&mut trials);
     folder::add(&mut trials);
     model::add(&mut trials);
+    records::add(&mut trials);
     s3::add(&mut trials);
     schedules::add(&mut trials);
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

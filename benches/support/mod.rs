@@ -44,7 +44,7 @@ pub fn middle(times: &mut [Duration]) -> Duration {
 }
 
 /// proc(5), `schedstat`: nanoseconds on a processor.
-fn thread_cpu() -> Duration {
+pub fn thread_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_default())
 }

@@ -1,5 +1,7 @@
 //! Where a run writes what it is about to do and what it has learnt.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 
 use crate::recorded::State;
@@ -11,28 +13,33 @@ pub type Edit = Box<dyn FnOnce(&mut State) + Send>;
 /// has taken over, or the store cannot be written.
 #[async_trait]
 pub trait Record: Send + Sync {
-    fn state(&self) -> State;
+    /// As it is now, without copying it: every call of a run asks for something of it, and it grows with the cluster.
+    fn state(&self) -> Arc<State>;
     /// Returns when the edit is durable. Edits made at the same time may share one write.
     async fn update(&self, edit: Edit) -> Result<(), String>;
 }
 
 /// Keeps the state in memory: for tests.
-pub struct MemoryRecord(std::sync::Mutex<State>);
+pub struct MemoryRecord(Mutex<Arc<State>>);
 
 impl MemoryRecord {
     pub fn new(state: State) -> Self {
-        Self(std::sync::Mutex::new(state))
+        Self(Mutex::new(Arc::new(state)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Record for MemoryRecord {
-    fn state(&self) -> State {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.lock())
     }
 
     async fn update(&self, edit: Edit) -> Result<(), String> {
-        edit(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        edit(Arc::make_mut(&mut self.lock()));
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub struct Settled {
 /// Kinds with a client token send the stored request again and get the same object. Kinds without one are looked up by their
 /// attempt; not found twice, a settle window after the intent was written, means not made. Deletes are planned again from what is observed.
 pub async fn settle(world: &World) -> Result<Vec<Settled>, Failure> {
-    let intents = world.record.state().intents;
+    let intents = world.record.state().intents.clone();
     if intents.is_empty() {
         return Ok(vec![]);
     }
@@ -33,7 +33,7 @@ pub async fn settle(world: &World) -> Result<Vec<Settled>, Failure> {
 
 /// The same without sending anything again: for a delete, which takes away whatever it finds.
 pub async fn look_up(world: &World) -> Result<Vec<Settled>, Failure> {
-    let intents = world.record.state().intents;
+    let intents = world.record.state().intents.clone();
     let settled =
         futures::future::join_all(intents.into_iter().map(|(attempt, intent)| one(world, attempt, intent, false))).await;
     settled.into_iter().collect()
@@ -77,9 +77,9 @@ async fn one(world: &World, attempt: String, intent: Intent, send: bool) -> Resu
 /// whose object is gone are dropped. A machine that is gone keeps its node record, so that the plan can say what was lost.
 pub async fn adopt(world: &World, observed: &Observed) -> Result<(), Failure> {
     let before = world.record.state();
-    let mut after = before.clone();
+    let mut after = State::clone(&before);
     reconcile(&mut after, observed, &world.uid, &world.clock.now().to_string());
-    if after == before {
+    if after == *before {
         return Ok(());
     }
     world

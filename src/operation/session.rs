@@ -129,7 +129,7 @@ pub fn same_account(state: &State, account: &Account) -> Result<(), OperationErr
 
 #[async_trait::async_trait]
 impl Record for Recorder {
-    fn state(&self) -> State {
+    fn state(&self) -> Arc<State> {
         Recorder::state(self)
     }
 

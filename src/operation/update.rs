@@ -260,7 +260,7 @@ async fn locked(
         opened.held = Some(held.held().await);
         recorder = Some(held);
     }
-    let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| recorder.state());
+    let state = recorder.as_ref().map_or_else(|| opened.state.clone(), |recorder| Arc::unwrap_or_clone(recorder.state()));
     let prepared = make_plan(env, &opened, request, state).await?;
     on_plan(&prepared);
     if !prepared.plan.errors.is_empty() {

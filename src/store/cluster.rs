@@ -48,6 +48,8 @@ pub struct Held {
     pub(super) serial: u64,
     /// Write ids of ours that may or may not have arrived.
     pub(super) unanswered: Vec<String>,
+    /// Bytes of the last write; 0 before the first.
+    pub(super) size: usize,
 }
 
 impl Held {
@@ -98,7 +100,7 @@ impl ClusterStore {
     pub async fn load(&self) -> Result<Option<Held>, StoreError> {
         let Some((document, version)) = self.document().await? else { return Ok(None) };
         let Document { lineage, serial, state, .. } = document;
-        Ok(state.map(|state| Held { state, version: Some(version), lineage, serial, unanswered: Vec::new() }))
+        Ok(state.map(|state| Held { state, version: Some(version), lineage, serial, unanswered: Vec::new(), size: 0 }))
     }
 
     /// Prepares the first state of a cluster; nothing is written before [`ClusterStore::save`]. Refused where one is
@@ -106,9 +108,9 @@ impl ClusterStore {
     pub async fn first(&self, state: State) -> Result<Held, StoreError> {
         let unanswered = Vec::new();
         match self.document().await? {
-            None => Ok(Held { state, version: None, lineage: self.ids.fresh(), serial: 0, unanswered }),
+            None => Ok(Held { state, version: None, lineage: self.ids.fresh(), serial: 0, unanswered, size: 0 }),
             Some((Document { state: None, lineage, serial, .. }, version)) => {
-                Ok(Held { state, version: Some(version), lineage, serial, unanswered })
+                Ok(Held { state, version: Some(version), lineage, serial, unanswered, size: 0 })
             }
             Some((document, _)) => Err(self.lost(document)),
         }
@@ -121,7 +123,8 @@ impl ClusterStore {
             return Err(self.unreadable(Unreadable::OtherCluster(held.state.cluster.clone())));
         }
         loop {
-            let bytes = self.render(&held.lineage, held.serial + 1, Some(held.state.clone()), &mut held.unanswered)?;
+            let bytes = self.render(&held.lineage, held.serial + 1, Some(&held.state), &mut held.unanswered)?;
+            held.size = bytes.len();
             match self.settler.write(&self.key(STATE), &bytes, held.version.as_ref()).await? {
                 Settled::Done(version) => {
                     held.version = Some(version);
@@ -149,7 +152,7 @@ impl ClusterStore {
         let (base, bytes) = match base {
             None => (None, self.render(&self.ids.fresh(), 1, None, &mut Vec::new())?),
             Some((document, version)) => {
-                let bytes = self.render(&document.lineage, document.serial + 1, document.state, &mut Vec::new())?;
+                let bytes = self.render(&document.lineage, document.serial + 1, document.state.as_ref(), &mut Vec::new())?;
                 (Some(version), bytes)
             }
         };
@@ -172,7 +175,7 @@ impl ClusterStore {
         &self,
         lineage: &str,
         serial: u64,
-        state: Option<State>,
+        state: Option<&State>,
         unanswered: &mut Vec<String>,
     ) -> Result<Vec<u8>, StoreError> {
         let write_id = self.ids.fresh();

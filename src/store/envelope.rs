@@ -17,10 +17,10 @@ pub const FORMAT: u64 = 1;
 const HEAD: &[u8] = b"{\n  \"format\": 1,\n  \"checksum\": \"";
 const NO_CHECKSUM: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// One written state.
+/// One written state; `S` is the state itself, or a reference to one that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Document {
+pub struct Document<S = State> {
     format: u64,
     checksum: String,
     pub cluster: String,
@@ -35,7 +35,7 @@ pub struct Document {
     /// `user@host`.
     pub writer: String,
     /// None: a lock was broken before anything was recorded, and this keeps its holder from writing.
-    pub state: Option<State>,
+    pub state: Option<S>,
 }
 
 /// Why the bytes are no state of ours.
@@ -65,7 +65,7 @@ struct Format {
     format: u64,
 }
 
-impl Document {
+impl<S: Serialize> Document<S> {
     pub fn new(
         cluster: &str,
         lineage: &str,
@@ -73,7 +73,7 @@ impl Document {
         write_id: String,
         written: Timestamp,
         writer: &str,
-        state: Option<State>,
+        state: Option<S>,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -90,7 +90,18 @@ impl Document {
 
     /// The document as it is stored: pretty-printed JSON with its checksum, a newline at the end.
     pub fn render(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let blank = Self { checksum: NO_CHECKSUM.into(), ..self.clone() };
+        let Self { format, checksum: _, cluster, lineage, serial, write_id, written, writer, state } = self;
+        let blank = Document {
+            format: *format,
+            checksum: NO_CHECKSUM.into(),
+            cluster: cluster.clone(),
+            lineage: lineage.clone(),
+            serial: *serial,
+            write_id: write_id.clone(),
+            written: *written,
+            writer: writer.clone(),
+            state: state.as_ref(),
+        };
         let mut bytes = serde_json::to_vec_pretty(&blank)?;
         bytes.push(b'\n');
         let end = HEAD.len() + NO_CHECKSUM.len();
@@ -100,7 +111,9 @@ impl Document {
         }
         Ok(bytes)
     }
+}
 
+impl Document {
     /// Reads what [`Document::render`] wrote for this cluster, and nothing else.
     pub fn read(bytes: &[u8], cluster: &str) -> Result<Self, Unreadable> {
         let Some(rest) = bytes.strip_prefix(HEAD) else { return Err(Self::why_not_ours(bytes)) };

@@ -51,7 +51,7 @@ impl ClusterStore {
         let earlier = Earlier::of(&document);
         // Past the serials of those that it goes back behind.
         let serial = document.serial.saturating_add(2 + newer);
-        let bytes = self.render(&document.lineage, serial, document.state, &mut Vec::new())?;
+        let bytes = self.render(&document.lineage, serial, document.state.as_ref(), &mut Vec::new())?;
         let base = there.map(|object| object.version);
         match self.settler.write(&self.key(STATE), &bytes, base.as_ref()).await? {
             Settled::Done(_) => Ok(earlier),

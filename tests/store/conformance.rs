@@ -218,7 +218,7 @@ async fn a_hundred_records_take_few_writes(objects: Arc<dyn Objects>) {
         task.expect("an update");
     }
     let stored = store.load().await.expect("load").expect("a state");
-    assert_eq!(stored.state, recorder.state());
+    assert_eq!(stored.state, *recorder.state());
     assert!((0..100).all(|n| marked(&stored.state, &format!("r{n}"))));
     assert!(stored.serial() < 100, "{} writes for 100 updates", stored.serial());
     assert_eq!(recorder.held().await.serial(), stored.serial());

@@ -57,7 +57,7 @@ impl SavingNodes {
     async fn save(&self, slot: &str, fleet: Arc<Fleet>, events: &Events) -> Result<(), OperationError> {
         let site = Site {
             store: self.store.clone(),
-            state: self.recorder.state(),
+            state: Arc::unwrap_or_clone(self.recorder.state()),
             nodes: Arc::clone(&self.nodes),
             fleet,
             unready: vec![],

@@ -244,8 +244,8 @@ async fn locked(
     let world = world(env, &opened, &recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);
-    let prepared = make_plan(env, &opened, &of(request), recorder.state()).await?;
-    let state = with_images(recorder.state(), &prepared.plan);
+    let prepared = make_plan(env, &opened, &of(request), Arc::unwrap_or_clone(recorder.state())).await?;
+    let state = with_images(Arc::unwrap_or_clone(recorder.state()), &prepared.plan);
     let mut site = Site::new(&opened.cluster, request, &state, prepared.observed)?;
     adopt(&world, &site.observed).await.map_err(OperationError::Unsettled)?;
     let inputs =
