@@ -4,7 +4,7 @@
 //! run finishes it first. Which machines are there already is seen, not remembered.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -279,7 +279,9 @@ async fn locked(
     if replaces(&state.model) {
         // For the images of new machines; what it says of the version is what an upgrade is for.
         opened.held = Some(recorder.held().await);
-        images = with_images(state, &make_plan(env, &opened, &of(request), recorder.state()).await?.plan).images;
+        let now = Arc::unwrap_or_clone(recorder.state());
+        let plan = make_plan(env, &opened, &of(request), now.clone()).await?.plan;
+        images = with_images(now, &plan).images;
     }
     let run = env.begin(0);
     recorder.update(move |state| (state.last_run, state.images) = (Some(run), images)).await?;
