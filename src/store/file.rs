@@ -2,12 +2,13 @@
 //!
 //! An object is a file; its version is the SHA-256 of its content. A write goes to a temporary file beside the target, is
 //! synced, and replaces the target by rename, so a reader sees the old content or the new one, and a crash leaves at most a
-//! hidden temporary file. What a write of a state replaces stays beside it, as `state.json.previous`. Writers of all processes take turns by an exclusive lock on the file `.lock`; readers need none.
+//! hidden temporary file. What a write of a state replaces stays beside it, as `state.json.previous`. Writers of all processes take turns by an
+//! exclusive lock on the file `.lock`, in which the last one wrote its process id; readers need none.
 //! Files have mode 0600 and folders 0700, whatever the umask: secrets lie here.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,10 @@ impl FileObjects {
             let tried = blocking(key, move || {
                 let lock = open_lock(&root).map_err(|error| failure(&name, &error))?;
                 match (lock.try_lock(), task) {
-                    (Ok(()), Some(task)) => task(&root).map(Ok),
+                    (Ok(()), Some(task)) => {
+                        sign(&lock);
+                        task(&root).map(Ok)
+                    }
                     (Ok(()) | Err(TryLockError::WouldBlock), task) => Ok(Err(task)),
                     (Err(TryLockError::Error(error)), _) => Err(failure(&name, &error)),
                 }
@@ -71,8 +75,12 @@ impl FileObjects {
                 Err(task) => work = task,
             }
             if self.clock.now() >= deadline {
-                let message =
-                    format!("another process has held {} for {} s", self.root.join(LOCK_FILE).display(), TURN.as_secs());
+                let path = self.root.join(LOCK_FILE);
+                let held = format!("has held {} for {} s", path.display(), TURN.as_secs());
+                let message = match signed(&path) {
+                    Some(pid) => format!("process {pid} {held}; if it is stopped, end it or let it go on"),
+                    None => format!("another process {held}"),
+                };
                 return Err(ObjectError::Failed { key: key.to_owned(), message });
             }
             self.clock.wait(pause).await;
@@ -318,6 +326,16 @@ fn open_lock(root: &Path) -> io::Result<File> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path),
         Err(error) => Err(error),
     }
+}
+
+/// Says who holds the lock, for those who wait in vain. Nothing hangs on it, so that a full disk is no reason to fail.
+fn sign(lock: &File) {
+    let pid = std::process::id().to_string();
+    let _ = lock.write_at(pid.as_bytes(), 0).and_then(|_| lock.set_len(pid.len() as u64));
+}
+
+fn signed(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.parse().ok()
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -200,15 +200,32 @@ fn disturbed(cluster: &Cluster<'_>, verb: Verb, kind: Kind, nth: usize) -> Resul
     }
 }
 
-/// A run is frozen; another one takes over and does the work; then the first one goes on.
-fn overtaken(cluster: &Cluster<'_>, verb: Verb, mut frozen: Run<'_>) -> Result<(), String> {
+/// Breaks the lock of a run that says nothing any more, and does its work.
+fn taken_over(cluster: &Cluster<'_>, verb: Verb) -> Result<(), String> {
     let mut lock = cluster.begin(&["lock", "break", NAME, "--yes"]);
     let end = lock.done();
     // Before it was registered there is nothing to break.
     if end != End::Code(0) && !lock.said().contains("there is no cluster") {
         return Err(format!("lock break ended with {end:?}:\n{}", lock.said()));
     }
-    cluster.ends_well(verb)?;
+    cluster.ends_well(verb)
+}
+
+/// A run is frozen; another one takes over and does the work; then the first one goes on.
+fn overtaken(cluster: &Cluster<'_>, verb: Verb, mut frozen: Run<'_>) -> Result<(), String> {
+    if let Err(what) = taken_over(cluster, verb) {
+        let words = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        if words.contains(&format!("process {} has held ", frozen.pid())) {
+            // Frozen in the very moment of a write to a folder: nothing but its end gives the folder back, as the error says.
+            frozen.kill();
+            return taken_over(cluster, verb);
+        }
+        // A call that was on its way when the run was frozen may be carried out later: then its lock comes after the first break.
+        if !words.contains("is locked by another run") {
+            return Err(what);
+        }
+        taken_over(cluster, verb)?;
+    }
     cluster.account.forget_calls();
     frozen.send("CONT");
     match frozen.end() {

@@ -1,5 +1,6 @@
 //! One process of the program, followed until it ends or only waits for machines.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -26,6 +27,8 @@ pub struct Run<'a> {
     account: &'a Account,
     child: Child,
     files: PathBuf,
+    /// So many machines have to be waited for before it idles.
+    pub machines: usize,
 }
 
 impl<'a> Run<'a> {
@@ -36,7 +39,7 @@ impl<'a> Run<'a> {
         let mut command = account.command(env!("CARGO_BIN_EXE_kubewright"));
         command.args(["--state", state]).args(words).current_dir(folder);
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
-        Self { account, child: command.spawn().expect("kubewright"), files }
+        Self { account, child: command.spawn().expect("kubewright"), files, machines: 0 }
     }
 
     pub fn said(&self) -> String {
@@ -77,7 +80,7 @@ impl<'a> Run<'a> {
             if enough() {
                 return None;
             }
-            if may_idle && self.account.idles() {
+            if may_idle && self.waits_for() >= self.machines && self.account.idles() {
                 return Some(End::Idle);
             }
             if Instant::now() > deadline {
@@ -86,6 +89,13 @@ impl<'a> Run<'a> {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Machines whose host keys it says that it waits for.
+    fn waits_for(&self) -> usize {
+        let said = self.said();
+        let lines = said.lines().filter(|line| line.contains(" waiting: host keys in the console"));
+        lines.filter_map(|line| line.split_whitespace().nth(1)).collect::<BTreeSet<_>>().len()
     }
 
     pub fn end(&mut self) -> End {
