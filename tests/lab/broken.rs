@@ -1,8 +1,8 @@
 //! Machines, bundles and leftovers that are wrong, on real Kubernetes: each has its own message, the other nodes go on, and the
 //! next run mends it. One cluster is brought up, with something else in its way every time.
 //!
-//! Two faults are only shown to the product, since the lab's machines share a kernel: memory (a file over `/proc/meminfo`, as
-//! container hosts do it) and the clock (a `date` that is ten minutes ahead).
+//! Three faults are only shown to the product, since the lab's machines share a kernel and a disk: memory (a file over `/proc/meminfo`,
+//! as container hosts do it), the clock (a `date` that is ten minutes ahead), and a disk that fills up (a small one over the bootstrap's folder).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const PROXY: &str = "registry.k8s.io/kube-proxy:v1.34.2";
 
 pub fn faults(lab: &Lab) {
     let cluster = Cluster::real(lab, "broken", false);
-    let spec = cluster.spec(MINIMAL).count("nodes", 6);
+    let spec = cluster.spec(MINIMAL).count("nodes", 7);
     let file = |name: &str, spec: &Spec| cluster.write(name, spec);
 
     let absent = Bundle::copy(&cluster, "absent").without_file("images/kube-proxy.tar");
@@ -105,12 +105,12 @@ fn newer(kubelet: &Path) -> Vec<u8> {
 struct Site<'a> {
     cluster: &'a Cluster<'a>,
     control_plane: Machine,
-    workers: [Machine; 6],
+    workers: [Machine; 7],
 }
 
 impl<'a> Site<'a> {
     fn new(cluster: &'a Cluster<'a>) -> Self {
-        until("all machines", LIMIT, || machines(cluster.lab).len() == 7);
+        until("all machines", LIMIT, || machines(cluster.lab).len() == 8);
         let worker = |number: usize| machine(cluster.lab, &format!("nodes-us-east-1a-{}", number + 1));
         let site = Self { cluster, control_plane: machine(cluster.lab, CONTROL_PLANE), workers: std::array::from_fn(worker) };
         for machine in site.all() {
@@ -147,7 +147,7 @@ fn each_says(done: &Done, cases: &[(&Machine, &[&str])]) {
 }
 
 fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
-    let [little, late, routed, mute, grouped, bare] = &site.workers;
+    let [little, late, routed, mute, grouped, bare, full] = &site.workers;
     little.sh("sed 's/^MemTotal:.*/MemTotal: 524288 kB/' /proc/meminfo >/var/tmp/meminfo && mount --bind /var/tmp/meminfo /proc/meminfo");
     late.sh("printf '#!/bin/sh\\nexec /bin/date -d \"+10 minutes\" \"$@\"\\n' >/usr/local/sbin/date && chmod 755 /usr/local/sbin/date");
     routed.sh("ip link add vpn0 type bridge && ip link set vpn0 up && ip route add 192.168.128.0/20 dev vpn0");
@@ -161,6 +161,7 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
         ));
     }
     bare.sh(&format!("ctr --namespace k8s.io images rm {PROXY}"));
+    full.sh("mkdir -p /var/lib/kubewright && mount -t tmpfs -o size=20m tmpfs /var/lib/kubewright");
     kill_kubeadm_when(&site.control_plane, "[ -e /etc/kubernetes/manifests/etcd.yaml ]");
 
     let lacking = Bundle::copy(site.cluster, "lacking").without("images/kube-proxy.tar");
@@ -175,6 +176,7 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
             (mute, &["step `container-runtime` failed", "the CRI plugin of containerd does not run"]),
             (grouped, &["step `cri` failed", "containerd on this node does not use the systemd cgroup driver", own]),
             (bare, &[&format!("the image {PROXY} is neither in the bundle nor on the machine")]),
+            (full, &["step `packages` failed", "the node's disk is full"]),
             (&site.control_plane, &["step `init` failed", "kubeadm init --config", "it was ended by signal 9"]),
         ],
     );
@@ -186,6 +188,7 @@ fn before_anything_is_sent(site: &Site<'_>, spec: &Spec) {
     little.sh("umount /proc/meminfo");
     late.sh("rm /usr/local/sbin/date");
     routed.sh("ip link del vpn0");
+    full.sh("umount /var/lib/kubewright");
     for machine in [mute, grouped] {
         machine.sh(
             "rm /etc/systemd/system/containerd.service.d/own.conf && systemctl daemon-reload && systemctl restart containerd",
@@ -213,7 +216,7 @@ fn cut_off_after_the_api_server(site: &Site<'_>, file: &str) {
 }
 
 fn while_workers_join(site: &Site<'_>) {
-    let [healthy, named, begun, imageless, undone, _] = &site.workers;
+    let [healthy, named, begun, imageless, undone, fifth, full] = &site.workers;
     // What was undone since it was prepared is done again before it is needed.
     undone.sh(&format!(
         "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml && systemctl restart containerd && \
@@ -248,12 +251,12 @@ done"#,
         "step `ready` failed".to_owned(),
         "the image ghcr.io/flannel-io/flannel".to_owned(),
         "is neither on this machine nor can it be pulled".to_owned(),
-        "4 of 7 nodes Ready".to_owned(),
+        "5 of 8 nodes Ready".to_owned(),
     ] {
         assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
     }
     let ready = site.kube("get nodes");
-    for machine in [healthy, undone, &site.workers[5], &site.control_plane] {
+    for machine in [healthy, undone, fifth, full, &site.control_plane] {
         assert!(
             ready.lines().any(|line| line.starts_with(&machine.instance) && line.contains(" Ready ")),
             "{}: {ready}",
@@ -269,6 +272,6 @@ done"#,
         site.kube("get nodes").lines().any(|line| line.starts_with(&begun.instance) && line.contains(" Ready "))
     });
     site.cluster.ok(&["update", &site.cluster.name, "--yes"]);
-    site.cluster.assert_ready(7);
+    site.cluster.assert_ready(8);
     site.cluster.assert_no_op();
 }
