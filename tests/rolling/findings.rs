@@ -6,7 +6,7 @@ use kubewright::rolling::{Address, Blocker, Cordon, Decision, Group, Machine, Me
 use crate::schedule::ZONES;
 
 /// Three zones, a control-plane group and a node group of these counts, all of it well.
-fn view(planes: u32, nodes: u32) -> View {
+pub fn view(planes: u32, nodes: u32) -> View {
     let group = |name: &str, count| Group {
         name: name.into(),
         control_plane: name == "cp",
@@ -27,7 +27,7 @@ fn view(planes: u32, nodes: u32) -> View {
 }
 
 /// A machine more, and its member.
-fn add(view: &mut View, group: usize, zone: usize, n: u32) -> usize {
+pub fn add(view: &mut View, group: usize, zone: usize, n: u32) -> usize {
     let slot = Slot { group: view.groups[group].name.clone(), zone: ZONES[zone].into(), n };
     let instance = format!("i-{slot}");
     let mut machine = Machine::new(slot, &instance, group);
@@ -41,11 +41,11 @@ fn add(view: &mut View, group: usize, zone: usize, n: u32) -> usize {
     view.machines.len() - 1
 }
 
-fn all_behind(view: &mut View) {
+pub fn all_behind(view: &mut View) {
     view.machines.iter_mut().for_each(|machine| machine.behind = vec!["image".into()]);
 }
 
-fn step(view: &View) -> Step {
+pub fn step(view: &View) -> Step {
     match next_step(view) {
         Decision::Do(step) => step,
         other => panic!("{other:?}"),

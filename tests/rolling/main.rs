@@ -6,6 +6,7 @@ mod climb;
 mod dice;
 mod findings;
 mod happy;
+mod kops;
 mod model;
 mod observe;
 mod rules;
