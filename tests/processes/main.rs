@@ -3,7 +3,7 @@
 //!
 //! Accounts without machines: a run is followed until it only waits for consoles to show host keys, which they never do. A sample
 //! of the points, fixed by a seed, is tried in `./test`; `./test processes` tries all of them. `KUBEWRIGHT_POINT='kill-after s3 7'`
-//! tries one.
+//! tries one, or several with commas between them.
 
 mod account;
 mod control;

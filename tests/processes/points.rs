@@ -106,7 +106,7 @@ pub fn all() -> Result<(), Failed> {
         }
     }
     let named = |point: &Point| format!("{} {} {}", point.name, store(point.on_s3), point.nth);
-    points.retain(|point| only.as_ref().is_none_or(|only| named(point) == *only));
+    points.retain(|point| only.as_ref().is_none_or(|only| only.split(',').any(|one| one.trim() == named(point))));
     if points.is_empty() {
         return Err("there is no such point".into());
     }
