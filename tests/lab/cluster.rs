@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::lab::{Lab, finish, wait};
+use crate::lab::{Lab, finish};
 
 pub const MINIMAL: &str = include_str!("../../clusters/minimal.toml");
 pub const HA: &str = include_str!("../../clusters/ha.toml");
@@ -97,8 +96,9 @@ impl<'a> Cluster<'a> {
     }
 
     /// As [`Cluster::run`], for a command that takes long.
-    pub fn run_within(&self, words: &[&str], limit: Duration) -> Done {
-        let status = wait(&mut self.start(words), limit);
+    #[cfg(feature = "real")]
+    pub fn run_within(&self, words: &[&str], limit: std::time::Duration) -> Done {
+        let status = crate::lab::wait(&mut self.start(words), limit);
         Done { code: status.code(), out: String::new(), err: self.said() }
     }
 

@@ -11,6 +11,7 @@ use crate::lab::until;
 use crate::machine::{machine, machines};
 
 const WORKLOADS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/workloads/web.yaml");
+#[cfg(feature = "real")]
 const STEADY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/workloads/steady.yaml");
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -57,6 +58,7 @@ pub fn deploy(cluster: &Cluster<'_>) {
 }
 
 /// What has to answer all the time, whatever is done to the machines.
+#[cfg(feature = "real")]
 pub fn deploy_steady(cluster: &Cluster<'_>) {
     cluster.kubectl(&["apply", "-f", STEADY]);
     cluster.kubectl(&["rollout", "status", "deployment/steady", "--timeout=120s"]);

@@ -123,6 +123,7 @@ fn disturbed(cluster: &Cluster<'_>, mut run: Child, harm: Harm, done: &mut BTree
     })
 }
 
+#[cfg_attr(not(feature = "real"), expect(unused_variables, reason = "only a loss of power needs the lab"))]
 fn machine_harmed(lab: &Lab, machine: &Machine, harm: Harm) {
     match harm {
         Harm::Connections => {
