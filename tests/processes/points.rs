@@ -221,7 +221,7 @@ fn overtaken(cluster: &Cluster<'_>, verb: Verb, mut frozen: Run<'_>) -> Result<(
             return taken_over(cluster, verb);
         }
         // A call that was on its way when the run was frozen may be carried out later: then its lock comes after the first break.
-        if !words.contains("is locked by another run") {
+        if !words.contains(&format!("(pid {} on ", frozen.pid())) {
             return Err(what);
         }
         taken_over(cluster, verb)?;
