@@ -137,7 +137,7 @@ impl Probe {
     }
 
     /// Questions from one moment to another, and how many of them kubectl would have reported as failed.
-    pub fn counts(&self, from: f64, to: f64) -> (usize, usize) {
+    fn counts(&self, from: f64, to: f64) -> (usize, usize) {
         let all = self.between(from, to);
         (all.len(), all.iter().filter(|asked| !asked.at_once).count())
     }
@@ -165,7 +165,7 @@ impl Probe {
     }
 
     /// Failures in their own words, how often each, since a moment.
-    pub fn failures(&self, from: f64) -> Vec<String> {
+    fn failures(&self, from: f64) -> Vec<String> {
         let mut found: Vec<(String, usize)> = vec![];
         for asked in self.asked().into_iter().filter(|asked| asked.begun >= from && !asked.at_once) {
             let why = format!("{}{}", if asked.answered { "" } else { "nobody: " }, asked.why);
@@ -175,6 +175,18 @@ impl Probe {
             }
         }
         found.into_iter().map(|(why, count)| format!("{count} x {why}")).collect()
+    }
+}
+
+/// Prints what several saw from one moment to another; more than one failed question in a hundred is too many.
+pub fn assert_few_failed(probes: &[&Probe], from: f64, to: f64) {
+    for probe in probes {
+        println!("    {}", probe.figures(from, to));
+        probe.failures(from).iter().for_each(|line| println!("        {line}"));
+    }
+    for probe in probes {
+        let (asked, failed) = probe.counts(from, to);
+        assert!(asked > 0 && failed * 100 <= asked, "{}: {failed} of {asked} questions failed", probe.what);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, HA, Spec};
 use crate::kubernetes;
 use crate::lab::{Lab, until};
 use crate::machine::machine;
-use crate::probe::{Probe, now};
+use crate::probe::{Probe, assert_few_failed, now};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Seven machines on two processors.
@@ -60,14 +60,7 @@ pub fn rolls(lab: &Lab) {
         }
         let ended = now();
         println!("{what}: {:.0} s", ended - begun);
-        for probe in probes {
-            println!("    {}", probe.figures(begun, ended));
-            probe.failures(begun).iter().for_each(|line| println!("        {line}"));
-        }
-        for probe in probes {
-            let (asked, failed) = probe.counts(begun, ended);
-            assert!(failed * 100 <= asked, "{what}: {failed} of {asked} questions failed");
-        }
+        assert_few_failed(&probes, begun, ended);
 
         cluster.assert_ready(8);
         let new = nodes(&cluster);

@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, HA, MINIMAL, Spec};
 use crate::kubernetes;
 use crate::lab::{Lab, until};
 use crate::machine::{Machine, machines};
-use crate::probe::{Probe, now};
+use crate::probe::{Probe, assert_few_failed, now};
 
 /// The lab has a second version of Kubernetes for this.
 const TO: &str = "1.35.4";
@@ -56,14 +56,7 @@ pub fn upgrades(lab: &Lab) {
     until("answers to both probes after the end", LIMIT, || probes.iter().all(|probe| probe.answered_between(ended, now())));
 
     println!("upgraded in {:.0} s, two kills included", ended - begun);
-    for probe in probes {
-        println!("{}", probe.figures(begun, ended));
-        probe.failures(begun).iter().for_each(|line| println!("    {line}"));
-    }
-    for probe in probes {
-        let (asked, failed) = probe.counts(begun, ended);
-        assert!(failed * 100 <= asked, "{failed} of {asked} questions failed");
-    }
+    assert_few_failed(&probes, begun, ended);
     for (slot, (from, to)) in at_work(&said) {
         println!("{slot}: {:.0} s\n    {}\n    {}", to - from, api.figures(from, to), service.figures(from, to));
         // Machines of which only a step of a second or two was told have no time of their own.
