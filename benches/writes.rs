@@ -94,7 +94,7 @@ fn env(cloud: &FakeCloud, store: &Arc<Counting>, clock: &Arc<VirtualClock>) -> E
             let cloud = Arc::new(cloud.clone()) as Arc<dyn Cloud>;
             Box::pin(async move { Ok(cloud) })
         }),
-        nodes: Arc::new(move |_| Arc::new(nodes.clone())),
+        make_nodes: Arc::new(move |_, _| Arc::new(nodes.clone())),
         resolver: Arc::new(FakeResolver(Ok(vec!["ns-0.awsdns-fake.example.".into()]))),
         clock: clock.clone(),
         ids: Arc::new(CountingIds::default()),
@@ -106,6 +106,7 @@ fn env(cloud: &FakeCloud, store: &Arc<Counting>, clock: &Arc<VirtualClock>) -> E
         settle: Duration::from_secs(60),
         node_limit: 32,
         lock: LockManners::default(),
+        hold: None,
     }
 }
 

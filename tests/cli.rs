@@ -46,7 +46,7 @@ impl Outside for Inside {
                 let cloud = cloud.clone();
                 Box::pin(async move { Ok(Arc::new(cloud) as Arc<dyn Cloud>) })
             }),
-            nodes: Arc::new(move |_| Arc::new(nodes.clone())),
+            make_nodes: Arc::new(move |_, _| Arc::new(nodes.clone())),
             resolver: Arc::new(kubewright::operation::FakeResolver(Ok(vec!["ns-0.awsdns-fake.example.".into()]))),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
@@ -58,6 +58,7 @@ impl Outside for Inside {
             settle: std::time::Duration::from_secs(10),
             node_limit: 8,
             lock: kubewright::operation::LockManners::default(),
+            hold: None,
         })
     }
 

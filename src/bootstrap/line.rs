@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::ssh::{Call, Connection, Limits, Output, SshError, Stdin, Target};
+use super::{Permission, Refusal};
 use crate::clock::Clock;
 
 /// How long a machine may take to let us in.
@@ -38,6 +39,7 @@ pub(super) struct Line {
     clock: Arc<dyn Clock>,
     /// Bounds the connections through one bastion.
     permits: Option<Arc<Semaphore>>,
+    permission: Option<Permission>,
     open: Mutex<Option<Open>>,
 }
 
@@ -49,7 +51,12 @@ struct Open {
 
 impl Line {
     pub fn new(target: Target, limits: Limits, clock: Arc<dyn Clock>, permits: Option<Arc<Semaphore>>) -> Self {
-        Self { target, limits, clock, permits, open: Mutex::new(None) }
+        Self { target, limits, clock, permits, permission: None, open: Mutex::new(None) }
+    }
+
+    /// Asks before each command, but for [`PROBE`], which changes nothing.
+    pub fn with_permission(self, permission: Option<Permission>) -> Self {
+        Self { permission, ..self }
     }
 
     /// The machine's host key, once connected.
@@ -85,6 +92,10 @@ impl Line {
         waiting: Waiting<'_>,
     ) -> Result<Output, SshError> {
         let open = self.connection(waiting).await?;
+        // After the wait for the machine, not before it.
+        if let Some(permission) = self.permission.as_ref().filter(|_| command != PROBE) {
+            permission().await.map_err(|Refusal { cause, retryable }| SshError::NotAllowed { cause, retryable })?;
+        }
         open.connection.call(Call { command, stdin, limit }).await
     }
 

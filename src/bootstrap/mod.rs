@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use crate::cluster::{Cluster, InstanceGroup, Marks, Role, SshAddress};
 pub use crate::plan::NodeTask;
@@ -191,6 +192,18 @@ pub trait Consoles: Send + Sync {
 
 /// Receives events of one task.
 pub type Events = Arc<dyn Fn(NodeEvent) + Send + Sync>;
+
+/// Asked right before each script that may change a machine, once the connection to it is open: to wait for a machine takes minutes,
+/// in which the run may have lost its lock. An error is the answer to the task.
+pub type Permission = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+
+/// Why a script must not begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub cause: String,
+    /// Whether it may be allowed later.
+    pub retryable: bool,
+}
 
 /// Carries tasks out. The real one speaks SSH; tests have one that remembers.
 #[async_trait]

@@ -17,7 +17,7 @@ use super::line::{Line, ROOT};
 use super::run::Run;
 use super::ssh::{Known, Limits, Login, SshError, Stdin, Target};
 use super::template::render;
-use super::{Consoles, EtcdWork, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes};
+use super::{Consoles, EtcdWork, Events, Fleet, Machine, NodeError, NodeEvent, NodeTask, Nodes, Permission};
 use crate::clock::{Clock, Ids};
 use crate::cluster::{HostKeys, Packages, Role, SshAddress, SshAuth};
 use crate::secret::Secret;
@@ -36,6 +36,7 @@ pub struct SshNodes {
     ids: Arc<dyn Ids>,
     limits: Limits,
     passphrase: Option<Secret>,
+    permission: Option<Permission>,
     /// Owner of the nodes' fences.
     pub(super) run: String,
     lines: Mutex<BTreeMap<(String, usize), Arc<Line>>>,
@@ -57,6 +58,7 @@ impl SshNodes {
             ids,
             limits: Limits::default(),
             passphrase: std::env::var("KUBEWRIGHT_SSH_PASSPHRASE").ok().filter(|phrase| !phrase.is_empty()).map(Secret::new),
+            permission: None,
             run,
             lines: Mutex::default(),
             host_keys: Mutex::default(),
@@ -70,6 +72,11 @@ impl SshNodes {
     /// Other time limits of connections.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Asks before each script that may change a machine.
+    pub fn with_permission(self, permission: Option<Permission>) -> Self {
+        Self { permission, ..self }
     }
 
     /// The line to a machine; learns its host keys first where they are not known.
@@ -99,7 +106,8 @@ impl SshNodes {
             Role::ControlPlane => self.permits[0].clone(),
             Role::Node | Role::Bastion => self.permits[1].clone(),
         });
-        let line = Arc::new(Line::new(target, self.limits, self.clock.clone(), permits));
+        let line = Line::new(target, self.limits, self.clock.clone(), permits).with_permission(self.permission.clone());
+        let line = Arc::new(line);
         if fleet.cluster.ssh.host_keys == HostKeys::TrustOnFirstUse && machine.host_keys.is_empty() {
             let key = line.host_key(&|text| events(NodeEvent::Waiting(text))).await?;
             locked(&self.host_keys).insert(machine.instance.clone(), vec![key.clone()]);

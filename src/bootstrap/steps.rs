@@ -118,7 +118,6 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 // Not every network is told the CIDR; each of them lives by it.
                 list.mix(&cluster.network.pods.to_string());
             }
-            list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
         }
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
@@ -133,7 +132,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
                 list.add("endpoint", MINUTE, Work::Now(body("endpoint", json!({"lines": endpoint(cluster, place.machine)}))?));
             }
-            list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
+            // A control plane's come with `Ready`: the next one waits for this task.
             if !control_plane {
                 settled(&mut list, place)?;
             }
@@ -226,9 +225,10 @@ impl List {
     }
 }
 
-/// The Node is Ready, and CoreDNS finds it: kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there.
+/// The Node has its labels and is Ready, and CoreDNS finds it: kubeadm starts all of CoreDNS on the first control plane, and nothing moves it from there.
 fn settled(list: &mut List, place: Place<'_>) -> Result<(), String> {
     let ready = place.cluster.network.cni != Cni::None;
+    list.add("labels", MINUTE, Work::Elsewhere(labels(place)?));
     list.add("ready", 10 * MINUTE, Work::Registered { ready, version: None });
     // A taint of the group's own would keep CoreDNS away from here.
     if ready && place.group.taints.is_empty() {

@@ -61,9 +61,10 @@ impl Outside for Process {
         Ok(Env {
             objects,
             connect: Arc::new(|region| Box::pin(open(region))),
-            nodes: Arc::new(move |cloud| {
+            make_nodes: Arc::new(move |cloud, permission| {
                 let consoles = Arc::new(CloudConsoles(cloud));
-                Arc::new(SshNodes::new(consoles, Arc::clone(&nodes_clock), Arc::clone(&nodes_ids)))
+                let nodes = SshNodes::new(consoles, Arc::clone(&nodes_clock), Arc::clone(&nodes_ids));
+                Arc::new(nodes.with_permission(permission))
             }),
             resolver: Arc::new(SystemResolver),
             clock,
@@ -76,6 +77,7 @@ impl Outside for Process {
             settle: crate::apply::observe::SETTLE,
             node_limit: NODE_LIMIT,
             lock: LockManners::default(),
+            hold: None,
         })
     }
 

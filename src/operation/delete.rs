@@ -194,7 +194,7 @@ async fn locked(
     };
     let world = Arc::new(World {
         cloud: Arc::clone(&opened.cloud),
-        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
+        nodes: env.nodes(Arc::clone(&opened.cloud)),
         record,
         clock: Arc::clone(&env.clock),
         ids: Arc::clone(&env.ids),

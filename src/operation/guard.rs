@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use crate::bootstrap::inspect::Query;
-use crate::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes};
+use crate::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes, Permission, Refusal};
 use crate::cloud::{Calls, Cloud, CloudError, ErrorClass, NetworkInterface, Scope, calls};
 use crate::observed::{
     Account, Address, HostedZone, Image, Instance, InternetGateway, KeyPair, MachineType, NatGateway, RecordSet, RouteTable,
@@ -53,6 +53,20 @@ fn unsent(action: String, error: &StoreError) -> CloudError {
         message: format!("not sent: {}", error.to_string().replace('\n', ";")),
         request_id: None,
     }
+}
+
+/// Asked once more when a machine that was waited for is reached.
+pub(super) fn permission(hold: Hold) -> Permission {
+    Arc::new(move || {
+        let hold = hold.clone();
+        Box::pin(async move {
+            let refusal = |error: StoreError| {
+                let NodeError { cause, retryable, .. } = untouched("", &error);
+                Refusal { cause, retryable }
+            };
+            hold.confirm().await.map_err(refusal)
+        })
+    })
 }
 
 fn untouched(slot: &str, error: &StoreError) -> NodeError {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::in_words;
-use crate::operation::{Env, GuardedNodes, MakeNodes, OperationError};
+use crate::operation::{Env, OperationError};
 use crate::store::lock::STALE;
 use crate::store::{ClusterStore, Lock, LockStatus, StoreError};
 
@@ -95,7 +95,7 @@ impl Env {
         work: impl AsyncFnOnce(&Self, &Lock) -> Result<T, OperationError>,
     ) -> Result<T, OperationError> {
         let lock = self.acquire(store, stop).await?;
-        let env = Self { nodes: guarded_nodes(self, &lock), ..self.clone() };
+        let env = Self { hold: Some(lock.hold()), ..self.clone() };
         let result = Box::pin(work(&env, &lock)).await;
         let released = lock.release().await;
         let value = result?;
@@ -108,11 +108,6 @@ impl Env {
         held.gone = held.here && held.host == self.host && (self.process_exists)(held.pid) == Some(false);
         held
     }
-}
-
-fn guarded_nodes(env: &Env, lock: &Lock) -> MakeNodes {
-    let (make, hold) = (Arc::clone(&env.nodes), lock.hold());
-    Arc::new(move |cloud| GuardedNodes::by(make(cloud), hold.clone()))
 }
 
 /// Stops the run when the lock is lost, and then never ends: what is in flight must still be recorded or refused by the fence.

@@ -27,7 +27,7 @@ pub use etcd::{
     EtcdReport, RestorePlan, RestoreReport, SnapshotList, SnapshotReport, apply_restore, etcd_snapshot, etcd_snapshots,
     etcd_status, prepare_restore,
 };
-pub use guard::{Ask, Guarded, GuardedNodes};
+pub use guard::{Ask, Guarded};
 pub use lock::LockManners;
 pub use read::{ClusterSummary, InstanceRow, clusters, instances, kubeconfig};
 pub use recover::{Recovery, Sources, apply_recover, earlier_states, prepare_recover, registered_specs, restore_previous};

@@ -71,7 +71,7 @@ pub(super) async fn open(env: &Env, request: &UpdateRequest) -> Result<Opened, O
 pub(super) fn world(env: &Env, opened: &Opened, recorder: &Arc<Recorder>, events: &Sink, stop: &CancellationToken) -> Arc<World> {
     Arc::new(World {
         cloud: Arc::clone(&opened.cloud),
-        nodes: (env.nodes)(Arc::clone(&opened.cloud)),
+        nodes: env.nodes(Arc::clone(&opened.cloud)),
         record: Arc::clone(recorder) as Arc<dyn Record>,
         clock: Arc::clone(&env.clock),
         ids: Arc::clone(&env.ids),

@@ -230,7 +230,7 @@ async fn phases(env: &Env, opened: &Opened, state: &mut State, observed: &Observ
     };
     let inputs = NodeInputs { cluster: state.model.clone(), pki, in_place: false };
     let fleet = Arc::new(fleet_of(state, &inputs, &Addresses::new()));
-    let nodes = (env.nodes)(Arc::clone(&opened.cloud));
+    let nodes = env.nodes(Arc::clone(&opened.cloud));
     for plane in &planes {
         let Ok(said) = nodes.ask(Query::Nodes, plane, Arc::clone(&fleet)).await else { continue };
         let Ok(seen) = inspect::nodes(&said) else { continue };

@@ -6,19 +6,20 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::apply::{Edit, Record};
-use crate::bootstrap::{Consoles, Nodes};
+use crate::bootstrap::{Consoles, Nodes, Permission};
 use crate::clock::{Clock, Ids};
 use crate::cloud::{Cloud, CloudError};
 use crate::observed::Account;
+use crate::operation::guard::{self, GuardedNodes};
 use crate::operation::{LockManners, OperationError, Resolver};
 use crate::recorded::{Run, State};
-use crate::store::{ClusterStore, Held, Objects, Owner, Recorder, clusters};
+use crate::store::{ClusterStore, Held, Hold, Objects, Owner, Recorder, clusters};
 
 /// Opens the account in a region; `None`: the region of the environment.
 pub type Connect = Arc<dyn Fn(Option<String>) -> BoxFuture<'static, Result<Arc<dyn Cloud>, CloudError>> + Send + Sync>;
 
-/// Makes the SSH side of a run over an account.
-pub type MakeNodes = Arc<dyn Fn(Arc<dyn Cloud>) -> Arc<dyn Nodes> + Send + Sync>;
+/// Makes the SSH side of a run over an account; a run without a lock needs no permission, as it changes nothing.
+pub type MakeNodes = Arc<dyn Fn(Arc<dyn Cloud>, Option<Permission>) -> Arc<dyn Nodes> + Send + Sync>;
 
 /// The world that an operation works in.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ pub struct Env {
     pub objects: Arc<dyn Objects>,
     pub connect: Connect,
     /// Makes the SSH side of a run; it reads console output through the account.
-    pub nodes: MakeNodes,
+    pub make_nodes: MakeNodes,
     pub resolver: Arc<dyn Resolver>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
@@ -43,11 +44,21 @@ pub struct Env {
     /// Machines worked on at the same time.
     pub node_limit: usize,
     pub lock: LockManners,
+    /// The lock under which this run changes anything.
+    pub hold: Option<Hold>,
 }
 
 impl Env {
     pub fn store(&self, cluster: &str) -> Result<ClusterStore, OperationError> {
         Ok(ClusterStore::new(Arc::clone(&self.objects), cluster, Arc::clone(&self.clock), Arc::clone(&self.ids), &self.by)?)
+    }
+
+    /// The SSH side of this run: machines are touched only while the lock is held.
+    pub fn nodes(&self, cloud: Arc<dyn Cloud>) -> Arc<dyn Nodes> {
+        match &self.hold {
+            Some(hold) => GuardedNodes::by((self.make_nodes)(cloud, Some(guard::permission(hold.clone()))), hold.clone()),
+            None => (self.make_nodes)(cloud, None),
+        }
     }
 
     pub fn owner(&self) -> Owner {

@@ -144,19 +144,26 @@ pub fn bootstrap(planner: &mut Planner<'_>) {
         let mut after = vec![task_id(NodeTask::Prepare, slot)];
         after.extend(previous.take());
         planner.add(task(kind, slot, after));
+        // The first address is published while the cluster is started: nobody is sent away from a server that answers, and the name
+        // servers take up to a minute to know it.
+        let (after, why) = match kind {
+            NodeTask::Init => (vec![create_id(&machine.id), await_id(&machine.id)], format!("{slot} will serve the API")),
+            _ => (vec![task_id(kind, slot)], format!("{slot} serves the API")),
+        };
         ready.push(machine);
         previous = Some(task_id(kind, slot));
-        let after = previous.iter().cloned().chain(published.take()).collect();
-        published = Some(dns::publish(planner, &ready, after, format!("{slot} serves the API")));
+        published = Some(dns::publish(planner, &ready, after.into_iter().chain(published.take()).collect(), why));
         planner.add(task(NodeTask::Ready, slot, vec![task_id(kind, slot)]));
     }
     // The first publication is enough for workers; later control planes join beside them.
-    let first_published =
-        planner.plan.actions.iter().find(|action| action.id.starts_with("publish ")).map(|action| action.id.clone());
+    let first = |planner: &Planner<'_>, word: &str| {
+        planner.plan.actions.iter().find(|action| action.id.starts_with(word)).map(|action| action.id.clone())
+    };
+    let there: Vec<String> = first(planner, "init ").into_iter().chain(first(planner, "publish ")).collect();
     for machine in to_join {
         let slot = &machine.name;
         let mut after = vec![task_id(NodeTask::Prepare, slot)];
-        after.extend(first_published.clone());
+        after.extend(there.clone());
         planner.add(task(NodeTask::JoinWorker, slot, after));
         if let Some(node) = planner.input.recorded.nodes.get(slot)
             && planner.found.id(&machine.id) != Some(&node.instance)

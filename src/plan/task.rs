@@ -43,6 +43,27 @@ pub enum NodeTask {
 }
 
 impl NodeTask {
+    pub const ALL: [Self; 18] = [
+        Self::Prepare,
+        Self::Init,
+        Self::JoinControlPlane,
+        Self::JoinWorker,
+        Self::Ready,
+        Self::Label,
+        Self::Drain,
+        Self::Forget,
+        Self::Cordon,
+        Self::Uncordon,
+        Self::Evict,
+        Self::DeletePods,
+        Self::Snapshot,
+        Self::MoveLeader,
+        Self::RemoveMember,
+        Self::Fetch,
+        Self::UpgradeFirst,
+        Self::Upgrade,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use kubewright::bootstrap::ssh::fingerprint;
-use kubewright::bootstrap::{Bundle, Consoles, Machine, NodeError, NodeEvent, NodeTask, Nodes, Pki, SshNodes};
+use kubewright::bootstrap::{
+    Bundle, Consoles, EtcdWork, Machine, NodeError, NodeEvent, NodeTask, Nodes, Permission, Pki, Refusal, SshNodes, Stage,
+};
 use kubewright::clock::{Clock, RandomIds, SystemClock};
 use kubewright::cluster::{Cluster, Cni, HostKeys, Packages, Role};
 
@@ -60,9 +63,13 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(NOBODY)
+    }
+
+    fn with(command: &str) -> Self {
         let keys = tempfile::tempdir().unwrap();
         let key = keygen(keys.path(), "id", "ed25519", "");
-        let sshd = Sshd::start(&["ed25519"], &[public(&key)], NOBODY);
+        let sshd = Sshd::start(&["ed25519"], &[public(&key)], command);
         let mut spec = cluster(&public(&key), &key, Path::new("/nonexistent"));
         spec.packages = Packages::Apt { mirror: Some("http://127.0.0.1:1".into()), signing_key: None };
         spec.ssh.port = sshd.port;
@@ -236,4 +243,86 @@ fn a_bundle_of_another_version_or_with_damage_is_refused_before_anything_is_sent
     assert!(load().unwrap_err().contains("bin/kubelet has another checksum"));
     std::fs::remove_file(dir.path().join("bin/kubelet")).unwrap();
     assert!(load().unwrap_err().contains("bin/kubelet"));
+}
+
+/// Says what it is told to run, and runs nothing.
+fn listing(to: &Path) -> String {
+    format!("ForceCommand printf '%s\\n' \"$SSH_ORIGINAL_COMMAND\" >>{}; cat >/dev/null", to.display())
+}
+
+#[tokio::test]
+async fn no_script_that_may_change_a_machine_is_sent_without_permission_and_it_is_asked_for_once_the_machine_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = dir.path().join("sent");
+    let site = Site::with(&listing(&sent));
+    let known = vec![site.sshd.host_key("ed25519")];
+    let machines =
+        ["cp-1", "cp-2"].map(|slot| Machine { host_keys: known.clone(), ..machine(slot, "control-plane", slot, "127.0.0.1") });
+    let all = fleet(&site.spec, &site.pki, &machines, &["cp-1"]);
+    let stage = Stage { restore: "r".into(), name: "s".into(), sha256: "0".repeat(64), size: 1, members: vec![] };
+    let works = [
+        EtcdWork::Save { name: "s".into() },
+        EtcdWork::Read { name: "s".into(), part: 1, size: 1 },
+        EtcdWork::Drop { name: "s".into() },
+        EtcdWork::Write { name: "s".into(), part: 1, bytes: Arc::default() },
+        EtcdWork::Stage(Box::new(stage)),
+        EtcdWork::Stop,
+        EtcdWork::Swap { restore: "r".into() },
+        EtcdWork::Start,
+        EtcdWork::Tidy { live: vec![] },
+        EtcdWork::Register,
+        EtcdWork::Node { node: "i-0a".into(), control_plane: true },
+        EtcdWork::Labels { of: "cp-1".into() },
+    ];
+    for allowed in [true, false] {
+        let log = site.sshd.log().lines().count();
+        std::fs::write(&sent, "").unwrap();
+        let sshd = Arc::new(site.sshd.log_path());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let permission: Permission = {
+            let asked = Arc::clone(&asked);
+            Arc::new(move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let reached =
+                    std::fs::read_to_string(&*sshd).unwrap().lines().skip(log).any(|line| line.contains("Accepted publickey"));
+                let refusal = Refusal { cause: format!("the lock was lost; reached: {reached}"), retryable: false };
+                Box::pin(async move { if allowed { Ok(()) } else { Err(refusal) } })
+            })
+        };
+        let nodes = SshNodes::new(Arc::new(Console(None)), Hurried::new(), Arc::new(RandomIds));
+        let nodes = nodes.with_limits(limits()).with_permission(Some(permission));
+        let mut refused = vec![];
+        for task in NodeTask::ALL {
+            let error = nodes.run(task, "cp-2", Arc::clone(&all), Told::default().events()).await;
+            refused.extend(
+                error
+                    .is_err_and(|error| error.cause.contains("not sent: the lock was lost; reached: true"))
+                    .then_some(task.as_str()),
+            );
+        }
+        for work in &works {
+            let error = nodes.etcd(work, "cp-2", Arc::clone(&all), Told::default().events()).await;
+            refused.extend(
+                error
+                    .is_err_and(|error| error.cause.contains("not sent: the lock was lost; reached: true"))
+                    .then_some(work.as_str()),
+            );
+        }
+        let commands = std::fs::read_to_string(&sent).unwrap();
+        let changing =
+            commands.lines().filter(|command| !command.starts_with("if [ \"$(id -u)\" != 0 ] && sudo -n true")).count();
+        match allowed {
+            true => {
+                assert!(changing > NodeTask::ALL.len() && asked.load(Ordering::Relaxed) >= changing, "{changing}: {commands}")
+            }
+            // This machine is unfit for two of them, and a snapshot is made of works.
+            false => {
+                assert_eq!(changing, 0, "{commands}");
+                let rest: Vec<&str> =
+                    NodeTask::ALL.map(NodeTask::as_str).into_iter().filter(|task| !refused.contains(task)).collect();
+                assert_eq!(rest, ["prepare", "snapshot", "fetch"], "{refused:?}");
+                assert_eq!(refused.len(), NodeTask::ALL.len() - rest.len() + works.len(), "{refused:?}");
+            }
+        }
+    }
 }

@@ -87,7 +87,11 @@ impl Sshd {
     }
 
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
     }
 
     pub fn host_key(&self, kind: &str) -> String {

@@ -39,34 +39,13 @@ const STORE: [(&str, &[&str]); 5] = [
     ("now", &["all"]),
 ];
 
-const TASKS: [NodeTask; 18] = [
-    NodeTask::Prepare,
-    NodeTask::Init,
-    NodeTask::JoinControlPlane,
-    NodeTask::JoinWorker,
-    NodeTask::Ready,
-    NodeTask::Label,
-    NodeTask::Drain,
-    NodeTask::Forget,
-    NodeTask::Cordon,
-    NodeTask::Uncordon,
-    NodeTask::Evict,
-    NodeTask::DeletePods,
-    NodeTask::Snapshot,
-    NodeTask::MoveLeader,
-    NodeTask::RemoveMember,
-    NodeTask::Fetch,
-    NodeTask::UpgradeFirst,
-    NodeTask::Upgrade,
-];
-
 impl Site {
     /// The registry: every call that a run can make. S3 is how one kind of store does its operations; [`crate::gate`] sees these.
     pub fn all() -> Vec<Self> {
         let cloud = CALLS.iter().filter(|call| call.service != Service::S3);
         let cloud = cloud.map(|call| Self::Cloud(call.name(), call.kind == Kind::Change));
         let store = STORE.iter().flat_map(|(verb, kinds)| kinds.iter().map(|kind| Self::Store(verb, kind)));
-        cloud.chain(store).chain(TASKS.map(Self::Node)).collect()
+        cloud.chain(store).chain(NodeTask::ALL.map(Self::Node)).collect()
     }
 
     /// The kind of object that a key of the store names.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use kubewright::bootstrap::inspect::Query;
-use kubewright::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes};
+use kubewright::bootstrap::{EtcdWork, Events, Fleet, NodeError, NodeTask, Nodes, Permission, Refusal};
 use kubewright::cli::outside::Outside;
 use kubewright::cli::ui::Streams;
 use kubewright::clock::{Clock, CountingIds};
@@ -19,6 +19,7 @@ use kubewright::operation::{Env, OperationError};
 use kubewright::store::{Condition, Location, Object, ObjectError, Objects, Version};
 
 use crate::gate::{Gate, Script, Site, Verdict};
+use crate::trouble::no_answer;
 use crate::world::{Ran, Strict, World, ZONE};
 
 /// Longer than any command may take, in virtual time: the longest deadlines of a run, one after the other.
@@ -196,7 +197,9 @@ impl Outside for Process<'_> {
             Box::pin(async move { Ok(cloud) })
         });
         let (nodes, gate) = (self.rig.world.nodes.clone(), Arc::clone(&self.gate));
-        env.nodes = Arc::new(move |cloud| Arc::new(GatedNodes { inner: nodes.clone(), cloud, gate: Arc::clone(&gate) }));
+        env.make_nodes = Arc::new(move |cloud, permission| {
+            Arc::new(GatedNodes { inner: nodes.clone(), cloud, permission, gate: Arc::clone(&gate) })
+        });
         env.ids = self.ids.clone();
         env.pid = self.pid;
         // One process at a time: every other one is dead.
@@ -316,6 +319,7 @@ impl Objects for GatedObjects {
 struct GatedNodes {
     inner: Strict,
     cloud: Arc<dyn Cloud>,
+    permission: Option<Permission>,
     gate: Arc<Gate>,
 }
 
@@ -332,6 +336,10 @@ impl Nodes for GatedNodes {
                     Ok(None) | Err(_) => tokio::time::sleep(Duration::from_secs(5)).await,
                 }
             }
+        }
+        if let Some(permission) = &self.permission {
+            let refused = |Refusal { cause, retryable }| NodeError { cause, retryable, ..no_answer(slot) };
+            permission().await.map_err(refused)?;
         }
         match self.gate.enter(Site::Node(task)) {
             Verdict::Go => self.inner.run(task, slot, fleet, events).await,

@@ -151,21 +151,25 @@ impl Trouble {
 
     /// For a task: whether it is done all the same, how long it takes, and what comes back.
     pub fn on_node(self, slot: &str) -> (bool, Duration, NodeError) {
-        let error = NodeError {
-            slot: slot.to_owned(),
-            address: "10.20.0.4".into(),
-            step: "made-up".into(),
-            command: None,
-            exit: None,
-            stderr: vec![],
-            log: vec![],
-            cause: "the connection was lost".into(),
-            left: "the machine is up".into(),
-            retryable: true,
-            seconds: 1,
-        };
         let wait = if self == Self::Hang { TIMEOUT } else { Duration::ZERO };
-        (self == Self::ResetAfter, wait, error)
+        (self == Self::ResetAfter, wait, no_answer(slot))
+    }
+}
+
+/// A task of which nobody knows whether it was done.
+pub fn no_answer(slot: &str) -> NodeError {
+    NodeError {
+        slot: slot.to_owned(),
+        address: "10.20.0.4".into(),
+        step: "made-up".into(),
+        command: None,
+        exit: None,
+        stderr: vec![],
+        log: vec![],
+        cause: "the connection was lost".into(),
+        left: "the machine is up".into(),
+        retryable: true,
+        seconds: 1,
     }
 }
 

@@ -267,7 +267,7 @@ impl Outside for World {
                 };
                 Box::pin(async move { answer })
             }),
-            nodes: Arc::new(move |_| Arc::new(nodes.clone())),
+            make_nodes: Arc::new(move |_, _| Arc::new(nodes.clone())),
             resolver: Arc::new(kubewright::operation::FakeResolver(Ok(vec!["ns-0.awsdns-fake.example.".into()]))),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
@@ -279,6 +279,7 @@ impl Outside for World {
             settle: Duration::from_secs(10),
             node_limit: 8,
             lock: LockManners::default(),
+            hold: None,
         })
     }
 

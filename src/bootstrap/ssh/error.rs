@@ -40,6 +40,8 @@ pub enum SshError {
     TooSlow { limit: Duration },
     #[error("cannot read what is to be uploaded: {detail}")]
     Source { detail: String },
+    #[error("not sent: {cause}")]
+    NotAllowed { cause: String, retryable: bool },
 }
 
 impl SshError {
@@ -51,6 +53,7 @@ impl SshError {
             | Self::Unreachable { .. }
             | Self::Handshake { .. }
             | Self::Lost { .. } => true,
+            Self::NotAllowed { retryable, .. } => *retryable,
             Self::HostKey { .. }
             | Self::NoHostKey { .. }
             | Self::Denied { .. }

@@ -37,11 +37,11 @@ pub(in crate::operation) fn saving_nodes(
     lock: &Lock,
     to: Option<KubernetesVersion>,
 ) -> MakeNodes {
-    let (make, store, recorder, hold) = (Arc::clone(&env.nodes), store.clone(), Arc::clone(recorder), lock.hold());
+    let (make, store, recorder, hold) = (Arc::clone(&env.make_nodes), store.clone(), Arc::clone(recorder), lock.hold());
     let (clock, ids, by) = (Arc::clone(&env.clock), Arc::clone(&env.ids), env.by.clone());
-    Arc::new(move |cloud| {
+    Arc::new(move |cloud, permission| {
         Arc::new(SavingNodes {
-            nodes: make(cloud),
+            nodes: make(cloud, permission),
             store: store.clone(),
             recorder: Arc::clone(&recorder),
             hold: hold.clone(),

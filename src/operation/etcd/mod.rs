@@ -80,7 +80,7 @@ impl Site {
         let planes = fleet.machines.values().filter(|machine| role(&fleet, &machine.slot) == Some(Role::ControlPlane));
         let unready = planes.map(|machine| machine.slot.clone()).filter(|slot| !fleet.ready_control_planes.contains(slot));
         let unready = unready.collect();
-        Ok(Self { store, state, nodes: (env.nodes)(cloud), fleet: Arc::new(fleet), unready })
+        Ok(Self { store, state, nodes: env.nodes(cloud), fleet: Arc::new(fleet), unready })
     }
 
     fn planes(&self) -> &[String] {

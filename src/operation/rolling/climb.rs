@@ -145,7 +145,7 @@ impl Climb<'_> {
         let (cluster, moved) = self.model(to, bundle);
         // Nodes of its own for each hop: they keep the bundle that they have read.
         let nodes = saving_nodes(self.env, &self.opened.store, self.recorder, self.lock, Some(to));
-        let env = &Env { nodes, ..self.env.clone() };
+        let env = &Env { make_nodes: nodes, ..self.env.clone() };
         let world = world(env, self.opened, self.recorder, self.events, self.stop);
         let pki = pki_of(self.env, &self.opened.store, self.lock).await?;
         let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });

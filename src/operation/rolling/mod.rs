@@ -194,7 +194,7 @@ pub async fn prepare_roll(env: &Env, request: &RollRequest) -> Result<RollPrepar
     let site = Site::new(&opened.cluster, request, &state, prepared.observed)?;
     let keys = stored_pki(&opened.store).await?.ok_or(OperationError::NoKeys { cluster: opened.cluster.name.clone() })?;
     let inputs = Arc::new(NodeInputs { cluster: opened.cluster.clone(), pki: keys, in_place: false });
-    let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: (env.nodes)(Arc::clone(&opened.cloud)), inputs };
+    let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: env.nodes(Arc::clone(&opened.cloud)), inputs };
     let mut memory = Memory::default();
     let seen = eyes.look(&site, &state, &mut memory).await?;
     let view = view::view(&site, &state, &seen, &mut memory, view::now(env));
@@ -240,7 +240,7 @@ async fn locked(
         return Err(env.unknown(&opened.cluster.name).await?);
     };
     let recorder = Arc::new(Recorder::new(opened.store.clone(), held));
-    let env = &Env { nodes: saving_nodes(env, &opened.store, &recorder, lock, None), ..env.clone() };
+    let env = &Env { make_nodes: saving_nodes(env, &opened.store, &recorder, lock, None), ..env.clone() };
     let world = world(env, &opened, &recorder, &events, &stop);
     let settled = settle(&world).await.map_err(OperationError::Unsettled)?;
     opened.held = Some(recorder.held().await);

@@ -226,7 +226,7 @@ async fn way(
     course(cluster, applied.kubernetes, None, request.to, &request.via, &known).map_err(no_way)?;
     let site = site(cluster, request, (cluster.kubernetes, None), observed.clone())?;
     let inputs = Arc::new(NodeInputs { cluster: cluster.clone(), pki, in_place: true });
-    let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: (env.nodes)(Arc::clone(&opened.cloud)), inputs };
+    let eyes = Eyes { env, cloud: Arc::clone(&opened.cloud), nodes: env.nodes(Arc::clone(&opened.cloud)), inputs };
     let mut memory = Memory::default();
     let seen = eyes.look(&site, state, &mut memory).await?;
     let view = view::view(&site, state, &seen, &mut memory, view::now(env));

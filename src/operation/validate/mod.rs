@@ -123,7 +123,7 @@ async fn look(env: &Env, name: Option<&str>) -> Result<Validation, OperationErro
         in_place: true,
     };
     let fleet = Arc::new(fleet_of(&state, &inputs, &addresses(&observed)));
-    let site = Site { env, state: &state, observed: &observed, nodes: (env.nodes)(Arc::clone(&cloud)), fleet };
+    let site = Site { env, state: &state, observed: &observed, nodes: env.nodes(Arc::clone(&cloud)), fleet };
     Ok(site.validation().await)
 }
 
