@@ -62,7 +62,7 @@ impl Run<'_> {
             }
             (self.events)(NodeEvent::Waiting(wait.into()));
             self.clock.wait(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
+            pause = (pause * 3 / 2).min(Duration::from_secs(2));
         }
     }
 
