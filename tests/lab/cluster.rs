@@ -1,6 +1,7 @@
 //! One cluster of a test: its spec, its store, and commands on it.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -102,10 +103,10 @@ impl<'a> Cluster<'a> {
         Done { code: status.code(), out: String::new(), err: self.said() }
     }
 
-    /// Started, its output in files: read with [`Cluster::said`].
-    pub fn start(&self, words: &[&str]) -> Child {
+    /// Started, its output in files: read with [`Cluster::said`]. It ends with the test, also one that fails.
+    pub fn start(&self, words: &[&str]) -> Running {
         let file = |name: &str| fs::File::create(self.folder.path().join(name)).expect("a file");
-        self.command(words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright")
+        Running(self.command(words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright"))
     }
 
     pub fn said(&self) -> String {
@@ -224,5 +225,29 @@ impl Spec {
 
     pub fn bundle(&self, path: &Path) -> Self {
         self.set("[packages]", "bundle", &format!("{path:?}"))
+    }
+}
+
+/// A program that does not outlive its test.
+pub struct Running(Child);
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
