@@ -86,7 +86,7 @@ fn only_the_right_repository(lab: &Lab) {
     let text = |key: &str| packages[key].as_str().expect("a repository").to_owned();
     let (mirror, key) = (text("mirror"), text("signing_key"));
     let cluster = Cluster::real(lab, "apt", false);
-    let spec = cluster.spec(MINIMAL).set("[network]", "cni", "\"none\"");
+    let spec = cluster.spec(MINIMAL).set("[network]", "cni", "\"none\"\nports = [\"8472/udp\"]");
     let file = |mirror: &str, key: &str| cluster.write("apt.toml", &from(&spec, mirror, key));
 
     let done = cluster.run(&["create", "cluster", "-f", &file(&mirror, NO_KEY), "--yes"]).expect(7);

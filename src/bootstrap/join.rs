@@ -63,14 +63,15 @@ impl Run<'_> {
         self.on_control_plane(step, &body).await.map(drop)
     }
 
-    /// etcd takes one new member at a time: one of a machine that is gone would keep every other out.
+    /// etcd takes one new member at a time: one of a machine that is gone, or whose own join comes later, would keep every other out.
+    /// Control planes join one after the other, so none of these is about to start.
     async fn remove_strays(&self, step: &Step) -> Result<(), Failure> {
-        let addresses = self.addresses.join(" ");
+        let addresses = self.members.join(" ");
         let body = steps::etcd("strays", json!({"addresses": addresses})).map_err(Failure::plain)?;
         let removed = self.on_control_plane(step, &body).await?;
         for url in String::from_utf8_lossy(&removed).lines().filter(|line| line.starts_with("http")) {
             (self.events)(NodeEvent::Warning(format!(
-                "removed the etcd member at {}, which never started and belongs to no machine of the cluster",
+                "removed the etcd member at {}, which another join left unfinished",
                 clean::line(url)
             )));
         }

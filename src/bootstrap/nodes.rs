@@ -270,6 +270,7 @@ impl SshNodes {
             }
             _ => Some(self.control(fleet, machine).await?),
         };
+        let serving = fleet.ready_control_planes.iter().filter_map(|slot| fleet.machines.get(slot));
         let mut run = Run {
             clock: &*self.clock,
             ids: &*self.ids,
@@ -279,7 +280,7 @@ impl SshNodes {
             line: line.as_deref(),
             control: control.as_ref().map(|(machine, line)| (*machine, &**line)),
             bundle: bundle.as_deref(),
-            addresses: fleet.machines.values().map(|machine| machine.private_address.as_str()).collect(),
+            members: serving.chain([machine]).map(|machine| machine.private_address.as_str()).collect(),
             events,
             take: true,
         };

@@ -38,8 +38,8 @@ pub(super) struct Run<'a> {
     /// A ready control plane; the machine itself for the first one.
     pub control: Option<(&'a Machine, &'a Line)>,
     pub bundle: Option<&'a Bundle>,
-    /// Private addresses of all machines of the cluster.
-    pub addresses: Vec<&'a str>,
+    /// Private addresses of the control planes that serve, and of this machine: whose members of etcd may be there.
+    pub members: Vec<&'a str>,
     pub events: &'a Events,
     /// Whether the next script takes the fence; after that it has to be ours.
     pub take: bool,

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 pub mod components;
 pub mod policy;
+pub mod ports;
 pub mod rolling;
 pub mod version;
 pub use components::{Component, Components, Fields, HostPath, NodeSettings, Patch, PatchKind, PatchTarget};
 pub use policy::{KubeadmApi, Policy, policy};
+pub use ports::Ports;
 pub use rolling::{Amount, DrainEnd, RollingUpdate, UpgradeBy};
 pub use version::KubernetesVersion;
 
@@ -56,6 +58,9 @@ pub struct Network {
     pub pods: Ipv4Net,
     pub services: Ipv4Net,
     pub cni: Cni,
+    /// Between control planes and nodes, beyond what kubewright opens itself; without repeats.
+    #[serde(default)]
+    pub ports: Vec<Ports>,
     pub topology: Topology,
 }
 
@@ -299,7 +304,14 @@ impl Cluster {
             kubernetes: KubernetesVersion { major: 0, minor: 0, patch: 0 },
             region: String::new(),
             zones: vec![],
-            network: Network { cidr: nothing, pods: nothing, services: nothing, cni: Cni::None, topology: Topology::Public },
+            network: Network {
+                cidr: nothing,
+                pods: nothing,
+                services: nothing,
+                cni: Cni::None,
+                ports: vec![],
+                topology: Topology::Public,
+            },
             api: Api { dns_zone: String::new(), sans: vec![], access: vec![] },
             ssh: Ssh {
                 user: None,

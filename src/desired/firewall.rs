@@ -5,7 +5,7 @@
 
 use ipnet::Ipv4Net;
 
-use crate::cluster::{Cluster, Cni, Role};
+use crate::cluster::{Cluster, Cni, Ports, Role};
 use crate::desired::{Peer, Protocol, Rule};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,14 @@ fn rules(cluster: &Cluster, role: Role) -> Vec<Rule> {
     } else {
         rules.extend(cluster.ssh.access.iter().map(|cidr| tcp(port, port, Peer::Cidr(*cidr), "SSH, ssh.access".into())));
     }
+    if role != Role::Bastion {
+        for rule in cluster.network.ports.iter().flat_map(|ports| machines.map(|peer| of_the_spec(*ports, peer))) {
+            // AWS refuses a rule that differs from another one in its description only.
+            if !rules.iter().any(|other| Rule { description: rule.description.clone(), ..other.clone() } == rule) {
+                rules.push(rule);
+            }
+        }
+    }
     rules
 }
 
@@ -91,6 +99,17 @@ fn pod_network(cni: Cni) -> &'static [(Protocol, Option<u16>, &'static str)] {
         Cni::Flannel => &[(Protocol::Udp, Some(8472), "Flannel VXLAN")],
         Cni::None => &[],
     }
+}
+
+fn of_the_spec(ports: Ports, peer: Role) -> Rule {
+    let (protocol, ports) = match ports {
+        Ports::Tcp(first, last) => (Protocol::Tcp, Some((first, last))),
+        Ports::Udp(first, last) => (Protocol::Udp, Some((first, last))),
+        Ports::Icmp => (Protocol::Icmp, None),
+        Ports::IpInIp => (Protocol::IpInIp, None),
+        Ports::All => (Protocol::All, None),
+    };
+    Rule { egress: false, protocol, ports, peer: Peer::Group(peer), description: format!("network.ports, {}", peer.as_str()) }
 }
 
 fn tcp(first: u16, last: u16, peer: Peer, description: String) -> Rule {
@@ -147,6 +166,47 @@ mod tests {
                     own.iter().all(|rule| !rule.egress && rule.description.to_lowercase().starts_with(cni.as_str())),
                     "{own:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn ports_of_the_spec_are_opened_between_machines_once_and_to_nobody_else() {
+        let ports = [
+            (Ports::Tcp(9000, 9100), Protocol::Tcp, Some((9000, 9100))),
+            (Ports::Tcp(10250, 10250), Protocol::Tcp, Some((10250, 10250))),
+            (Ports::Udp(4789, 4789), Protocol::Udp, Some((4789, 4789))),
+            (Ports::Udp(8472, 8472), Protocol::Udp, Some((8472, 8472))),
+            (Ports::Icmp, Protocol::Icmp, None),
+            (Ports::IpInIp, Protocol::IpInIp, None),
+            (Ports::All, Protocol::All, None),
+        ];
+        for cni in [Cni::Calico, Cni::Cilium, Cni::Flannel, Cni::None] {
+            let mut cluster = fixture::cluster();
+            cluster.network.cni = cni;
+            cluster.groups.push(fixture::group("bastion", Role::Bastion, 1, "t3.micro", &cluster.zones[..1]));
+            let before = security_groups(&cluster);
+            cluster.network.ports = ports.iter().map(|(ports, ..)| *ports).collect();
+            for (group, before) in security_groups(&cluster).into_iter().zip(before) {
+                let (old, new) = group.rules.split_at(before.rules.len());
+                assert_eq!(old, before.rules, "{cni:?}: what is opened anyway stays as it is");
+                if group.role == Role::Bastion {
+                    assert_eq!(new, []);
+                    continue;
+                }
+                let access = |rule: &Rule| (rule.egress, rule.protocol, rule.ports, rule.peer.clone());
+                for (_, protocol, ports) in ports {
+                    for peer in [Role::ControlPlane, Role::Node].map(Peer::Group) {
+                        let same = |rule: &&Rule| access(rule) == (false, protocol, ports, peer.clone());
+                        assert_eq!(
+                            group.rules.iter().filter(same).count(),
+                            1,
+                            "{cni:?}, {:?}: {protocol:?} {peer:?}",
+                            group.role
+                        );
+                    }
+                }
+                assert!(new.iter().all(|rule| matches!(rule.peer, Peer::Group(Role::ControlPlane | Role::Node))), "{new:?}");
             }
         }
     }

@@ -20,6 +20,7 @@ pub fn cluster() -> Cluster {
             pods: "192.168.0.0/16".parse().unwrap(),
             services: "10.96.0.0/12".parse().unwrap(),
             cni: Cni::Calico,
+            ports: vec![],
             topology: Topology::Public,
         },
         api: Api { dns_zone: "k8s.example.com".into(), sans: vec![], access: office.clone() },

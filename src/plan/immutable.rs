@@ -28,7 +28,7 @@ pub fn refuse_changes(planner: &mut Planner<'_>) {
         prevent_destroy: _,
         snapshots_kept: _,
     } = previous;
-    let crate::cluster::Network { cidr, pods, services, cni, topology } = network;
+    let crate::cluster::Network { cidr, pods, services, cni, ports: _, topology } = network;
     let kind = |topology: &crate::cluster::Topology| match topology {
         crate::cluster::Topology::Public => "public",
         crate::cluster::Topology::Private { .. } => "private",

@@ -61,6 +61,7 @@ pub(crate) fn cluster(spec: &SpecFile, around: &Surroundings, findings: &mut Fin
             pods: value(&network.pods)?.0,
             services: value(&network.services)?.0,
             cni: value(&network.cni)?,
+            ports: network.ports.as_ref()?.value.values().copied().collect(),
             topology: match reach {
                 Reach::Public => Topology::Public,
                 Reach::Private => Topology::Private { nat: value(&network.nat).unwrap_or(Nat::PerZone) },

@@ -18,7 +18,8 @@ use super::values::names::{ClusterName, DnsZone, GroupName, San, User};
 use super::values::net::{Cidr, MirrorUrl, Region, Zone};
 use super::values::words::{Reach, SchemaVersion, Source};
 use crate::cluster::{
-    Amount, Cni, DrainEnd, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Role, SshAddress, Taint, UpgradeBy,
+    Amount, Cni, DrainEnd, HostKeys, Image, KubernetesVersion, Nat, PatchKind, PatchTarget, Ports, Role, SshAddress, Taint,
+    UpgradeBy,
 };
 
 table! {
@@ -88,6 +89,9 @@ table! {
         services: Cidr = default("10.96.0.0/12");
         /// Pod network; with `none` you install one yourself, and nodes stay NotReady until then.
         cni: Cni = default("calico");
+        /// What control planes and nodes may say to each other beyond what kubewright opens itself: ports with their protocol,
+        /// such as "8472/udp" or "30000-30100/tcp", or `icmp`, `ipip` or `all`. A pod network of your own needs it.
+        ports: List<Ports> = default([]);
         /// `public`: machines have public addresses. `private`: they have none, and reach out through NAT gateways.
         topology: Reach = default("public");
         /// NAT gateways of the private topology: one for each zone (default), or one for all, which is cheaper and is lost with its zone.

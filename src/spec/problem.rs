@@ -71,11 +71,13 @@ codes! {
     RollingUpdate = "rolling-update",
     Period = "period",
     Nat = "nat",
+    Ports = "ports",
     Component = "component",
     // Warnings.
     OpenToAll = "open-to-all",
     NobodyMayReach = "nobody-may-reach",
     NoRoute = "no-route",
+    NoPorts = "no-ports",
     UnknownRegion = "unknown-region",
     PodRoom = "pod-room",
     Unexplained = "unexplained",

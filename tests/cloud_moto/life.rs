@@ -164,6 +164,9 @@ async fn groups(script: &mut Script<'_>, vpc: &str) -> [String; 2] {
         rule(Protocol::Tcp, Some((22, 22)), Peer::Cidr("192.168.0.0/16".parse().unwrap()), "SSH too"),
         rule(Protocol::Udp, Some((4789, 4789)), node(), "VXLAN"),
         rule(Protocol::IpInIp, None, node(), "IP-in-IP"),
+        rule(Protocol::Tcp, Some((9000, 9100)), node(), "a range"),
+        rule(Protocol::Icmp, None, node(), "ping from nodes"),
+        rule(Protocol::All, None, node(), "everything from nodes"),
         rule(Protocol::Icmp, None, near(), "ping"),
     ];
     let groups = BTreeMap::from([("node".to_owned(), known(&two))]);

@@ -18,7 +18,19 @@ use crate::machine::{Machine, machine, machines};
 const LIMIT: Duration = Duration::from_secs(300);
 /// Who may do everything even before `init` has given that right to the administrators.
 const KUBE: &str = "kubectl --kubeconfig /etc/kubernetes/super-admin.conf";
+const ETCD: &str = "crictl exec $(crictl ps -q --state running --name '^etcd$') etcdctl --endpoints=https://127.0.0.1:2379 \
+    --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
+    --key=/etc/kubernetes/pki/etcd/healthcheck-client.key";
 const CONTROL_PLANE: &str = "control-plane-us-east-1a-1";
+const SHIM: &str = "/usr/local/sbin/kubeadm";
+const KUBEADM: &str = r#"
+#!/bin/sh
+case "$*" in "config validate"*/join.yaml)
+  sed -n 's/.*token"\{0,1\}: "\{0,1\}\([a-z0-9]\{6\}\)\.[a-z0-9]\{16\}.*/\1/p' /etc/kubernetes/kubewright/join.yaml >/run/token
+  while [ -s /run/token ]; do sleep 0.1; done
+esac
+exec /usr/bin/kubeadm "$@"
+"#;
 const PROXY: &str = "registry.k8s.io/kube-proxy:v1.34.2";
 
 pub fn faults(lab: &Lab) {
@@ -37,6 +49,7 @@ pub fn faults(lab: &Lab) {
     newer_kubelet(&site, &spec);
     cut_off_after_the_api_server(&site, &file("right.toml", &spec));
     while_workers_join(&site);
+    while_control_planes_join(&site, &file("three.toml", &spec.count("control-plane", 3)));
     cluster.ok(&["delete", "cluster", &cluster.name, "--yes"]);
 }
 
@@ -216,7 +229,9 @@ fn cut_off_after_the_api_server(site: &Site<'_>, file: &str) {
 }
 
 fn while_workers_join(site: &Site<'_>) {
-    let [healthy, named, begun, imageless, undone, fifth, full] = &site.workers;
+    let [healthy, named, begun, imageless, undone, tokenless, full] = &site.workers;
+    // It holds the join right before kubeadm looks for its token.
+    tokenless.sh(&format!("cat >{SHIM} <<'END'\n{}\nEND\nchmod 755 {SHIM}", KUBEADM.trim()));
     // What was undone since it was prepared is done again before it is needed.
     undone.sh(&format!(
         "sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml && systemctl restart containerd && \
@@ -240,9 +255,15 @@ done"#,
     until("the other machine's Node", LIMIT, || site.kube("get nodes").contains(&named.instance));
 
     let mut run = site.cluster.start(&["update", &site.cluster.name, "--yes"]);
-    let status = wait(&mut run, LIMIT);
+    let (mut lost, mut status) = (0, None);
+    until("the end of the run", LIMIT, || {
+        lost += usize::from(lose_token(site, tokenless));
+        status = run.try_wait().expect("a status");
+        status.is_some()
+    });
     let said = words(&site.cluster.said());
-    assert_eq!(status.code(), Some(7), "{said}");
+    assert_eq!(status.and_then(|status| status.code()), Some(7), "{said}");
+    assert_eq!(lost, 3, "as often as a join is tried: {said}");
     for text in [
         format!("node {} ({})", named.slot, named.private),
         format!("the name of this machine is taken: Node {} is Ready and belongs to 10.20.0.99", named.instance),
@@ -251,12 +272,16 @@ done"#,
         "step `ready` failed".to_owned(),
         "the image ghcr.io/flannel-io/flannel".to_owned(),
         "is neither on this machine nor can it be pulled".to_owned(),
-        "5 of 8 nodes Ready".to_owned(),
+        format!("node {} ({})", tokenless.slot, tokenless.private),
+        "step `join` failed".to_owned(),
+        "the bootstrap token has expired or was revoked; joining again".to_owned(),
+        format!("Next: kubewright update {} --yes", site.cluster.name),
+        "4 of 8 nodes Ready".to_owned(),
     ] {
         assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
     }
     let ready = site.kube("get nodes");
-    for machine in [healthy, undone, fifth, full, &site.control_plane] {
+    for machine in [healthy, undone, full, &site.control_plane] {
         assert!(
             ready.lines().any(|line| line.starts_with(&machine.instance) && line.contains(" Ready ")),
             "{}: {ready}",
@@ -264,6 +289,7 @@ done"#,
         );
     }
 
+    tokenless.sh(&format!("rm {SHIM}"));
     site.control_plane.sh("touch /run/stop");
     let taken = || site.kube(&format!("get node {} --no-headers", named.instance)).contains(" Ready ");
     until("the other machine to be missed", LIMIT, || !taken());
@@ -273,5 +299,50 @@ done"#,
     });
     site.cluster.ok(&["update", &site.cluster.name, "--yes"]);
     site.cluster.assert_ready(8);
+    site.cluster.assert_no_op();
+}
+
+/// Deletes the token with which a machine is about to join, as its expiry does, and lets it go on; `false` while it does not join.
+fn lose_token(site: &Site<'_>, machine: &Machine) -> bool {
+    let id = machine.sh("head -n 1 /run/token 2>/dev/null || true");
+    let id = id.trim();
+    if id.is_empty() {
+        return false;
+    }
+    site.kube(&format!("-n kube-system delete secret bootstrap-token-{id}"));
+    let signed = || site.kube("-n kube-public get configmap cluster-info -o yaml").contains(&format!("jws-kubeconfig-{id}"));
+    until("the end of its signature", LIMIT, || !signed());
+    machine.sh("rm /run/token");
+    true
+}
+
+/// What a join leaves in etcd that ends between adding its member and starting it, of this machine and of one whose turn is later.
+fn while_control_planes_join(site: &Site<'_>, file: &str) {
+    let mut run = site.cluster.start(&["update", &site.cluster.name, "-f", file, "--yes"]);
+    until("the new machines", LIMIT, || machines(site.cluster.lab).len() == 10);
+    let [second, third] = [2, 3].map(|number| machine(site.cluster.lab, &format!("control-plane-us-east-1a-{number}")));
+    kill_kubeadm_when(&second, "[ -e /etc/kubernetes/manifests/etcd.yaml ]");
+    let url = format!("https://{}:2380", third.private);
+    site.control_plane.sh(&format!("{ETCD} member add {} --learner --peer-urls={url}", third.instance));
+    let status = wait(&mut run, LIMIT);
+    let said = words(&site.cluster.said());
+    assert_eq!(status.code(), Some(7), "{said}");
+    for text in [
+        format!("removed the etcd member at {url}, which another join left unfinished"),
+        format!("node {} ({})", second.slot, second.private),
+        "step `join` failed".to_owned(),
+        "it was ended by signal 9".to_owned(),
+        format!("Next: kubewright update {} --yes", site.cluster.name),
+    ] {
+        assert!(said.contains(&text), "`{text}` is not said: {}", site.cluster.said());
+    }
+    let members = || site.control_plane.sh(&format!("{ETCD} member list"));
+    let left = members();
+    assert!(left.contains(&second.private) && left.contains("true"), "no half of a join: {left}");
+
+    site.cluster.ok(&["update", &site.cluster.name, "--yes"]);
+    let members = members();
+    assert!(members.lines().count() == 3 && members.lines().all(|line| line.ends_with("false")), "{members}");
+    site.cluster.assert_ready(10);
     site.cluster.assert_no_op();
 }

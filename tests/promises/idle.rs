@@ -46,14 +46,18 @@ fn text(fixed: &mut Dice, free: &mut Dice) -> String {
         let many = dice.upto(3 - first) + 1;
         access[first..first + many].iter().map(|cidr| format!("\"{cidr}\"")).collect::<Vec<_>>().join(", ")
     };
+    // What some pod networks open anyway, and ranges that overlap, among them.
+    let ports = ["4789/udp", "8472/udp", "10250/tcp", "9000-9100/tcp", "9050-9200/tcp", "icmp", "ipip", "all"];
+    let ports: Vec<String> = ports.iter().filter(|_| free.upto(4) == 0).map(|entry| format!("\"{entry}\"")).collect();
+    let network = format!("cni = \"{cni}\", ports = [{}]", ports.join(", "));
     let mut out = String::from("schema = 1\nname = \"demo.k8s.example.com\"\nkubernetes = \"1.34.2\"\n");
     let _ = writeln!(out, "tags = {{ team = \"{}\" }}", free.one(&["blue", "red", "a b", "x=y"]));
     let _ = writeln!(out, "aws = {{ region = \"us-east-1\", zones = [{}] }}", zones.join(", "));
     let _ = match private {
         true => {
-            writeln!(out, "network = {{ cni = \"{cni}\", topology = \"private\", nat = \"{}\" }}", free.one(&["one", "per-zone"]))
+            writeln!(out, "network = {{ {network}, topology = \"private\", nat = \"{}\" }}", free.one(&["one", "per-zone"]))
         }
-        false => writeln!(out, "network = {{ cni = \"{cni}\" }}"),
+        false => writeln!(out, "network = {{ {network} }}"),
     };
     let _ = writeln!(out, "api = {{ dns_zone = \"k8s.example.com\", access = [{}] }}", some(free));
     let _ = writeln!(out, "[ssh]\npublic_key = \"{}\"\naccess = [{}]", crate::world::KEY, some(free));

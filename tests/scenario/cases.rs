@@ -20,6 +20,7 @@ cidr = "10.20.0.0/16"
 pods = "192.168.0.0/16"
 services = "10.96.0.0/12"
 cni = "calico"
+ports = ["4789/udp", "9000/udp", "icmp"]
 topology = "public"
 
 [api]
@@ -103,6 +104,28 @@ pub fn cases() -> Vec<Case> {
         ("network.pods", "192.168.0.0/16", "172.16.0.0/16", Refused, &["network.pods", "192.168.0.0/16 -> 172.16.0.0/16"]),
         ("network.services", "10.96.0.0/12", "10.112.0.0/12", Refused, &["network.services", "10.96.0.0/12 -> 10.112.0.0/12"]),
         ("network.cni", "\"calico\"", "\"none\"", Refused, &["network.cni", "calico -> none"]),
+        (
+            "network.ports",
+            "\"icmp\"]",
+            "\"icmp\", \"9000-9100/tcp\", \"ipip\", \"all\"]",
+            Does(&["rules security-group/control-plane", "rules security-group/node"]),
+            &[
+                "+ tcp 9000-9100 from node machines",
+                "+ ip-in-ip from control-plane machines",
+                "+ all from node machines",
+                "network.ports, node",
+                "the spec changed",
+            ],
+        ),
+        (
+            "network.ports",
+            ", \"9000/udp\", \"icmp\"]",
+            "]",
+            Does(&["rules security-group/control-plane", "rules security-group/node"]),
+            &["- udp 9000 from control-plane machines", "- icmp from node machines", "disruptive"],
+        ),
+        // The pod network opens it anyway.
+        ("network.ports", "\"4789/udp\", ", "", Registers, &["network.ports"]),
         (
             "network.topology",
             "topology = \"public\"",
@@ -381,7 +404,7 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         patches: _,
         ignore_preflight_errors: _,
     } = *components;
-    let Network { cidr: _, pods: _, services: _, cni: _, topology: _ } = network;
+    let Network { cidr: _, pods: _, services: _, cni: _, ports: _, topology: _ } = network;
     let Api { dns_zone: _, sans: _, access: _ } = api;
     let Ssh { user: _, port: _, public_key: _, auth: _, access: _, address: _, host_keys: _ } = ssh;
     for group in groups {
@@ -414,6 +437,7 @@ pub fn keys(cluster: Cluster) -> BTreeSet<&'static str> {
         "network.pods",
         "network.services",
         "network.cni",
+        "network.ports",
         "network.topology",
         "api.dns_zone",
         "api.sans",

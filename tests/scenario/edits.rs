@@ -1,10 +1,12 @@
 //! Every key of a spec, changed on a live cluster: the plan shows exactly that and why, and after it there is nothing to do; or
 //! it is refused with the old and the new value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kubewright::plan::Plan;
+use kubewright::desired::{Peer, Protocol, Rule};
+use kubewright::plan::{Change, Plan, Ref};
 
+use crate::by_hand::{authorize, id};
 use crate::cases::*;
 use crate::world::*;
 
@@ -229,4 +231,55 @@ async fn labels_of_a_node_that_fails_are_shown_again_and_the_others_have_theirs(
     let _ = world.run(&["update", "--yes"]).await.expect(0);
     let _ = world.settled().await;
     assert_marks(&world);
+}
+
+/// A port between machines is opened by the spec, and by nothing else; what is not wanted any more goes before what is new comes.
+#[tokio::test(start_paused = true)]
+async fn ports_between_machines_are_those_of_the_spec() {
+    let spec = |ports: &str| edit(BASE, "\"4789/udp\", \"9000/udp\", \"icmp\"", ports).replace("\"calico\"", "\"none\"");
+    let world = World::of(&spec("")).await;
+    let closed = world.account();
+    let by_hand = Rule {
+        egress: false,
+        protocol: Protocol::Udp,
+        ports: Some((8472, 8472)),
+        peer: Peer::Foreign(id(&world, "security-group/node")),
+        description: "overlay".into(),
+    };
+    authorize(&world, "security-group/node", by_hand.clone());
+    let _ =
+        world.run(&["update", "--yes"]).await.expect(0).says(&["udp 8472 from node machines overlay is there, was not there"]);
+    assert_eq!(world.account(), closed, "a port that was opened by hand");
+
+    // The spec takes over what a hand did.
+    authorize(&world, "security-group/node", by_hand);
+    let file = world.spec(&spec("\"8472/udp\""));
+    let _ = world.run(&["update", "-f", &file, "--yes"]).await.expect(0).says(&["network.ports, control-plane"]);
+    let _ = world.settled().await;
+    let open = |world: &World, port: u16| {
+        world.cloud.edit(|account| {
+            let rules = account.security_groups.values().flat_map(|group| &group.rules);
+            rules.filter(|rule| rule.ports == Some((port, port))).count()
+        })
+    };
+    assert_eq!(open(&world, 8472), 4, "two groups, each from both");
+
+    world.cloud.reset_log();
+    let file = world.spec(&spec("\"51820/udp\""));
+    let _ = world.run(&["update", "-f", &file, "--yes"]).await.expect(0).says(&["the spec changed", "disruptive"]);
+    let mut order = BTreeMap::<String, Vec<&str>>::new();
+    for change in world.cloud.log().into_iter().filter_map(|call| call.change) {
+        match change {
+            Change::RevokeRules { group: Ref::Known(group), .. } => order.entry(group).or_default().push("revoke"),
+            Change::AuthorizeRules { group: Ref::Known(group), .. } => order.entry(group).or_default().push("authorize"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(order.len() == 2 && order.values().all(|calls| *calls == ["revoke", "authorize"]), "{order:?}");
+    assert_eq!((open(&world, 8472), open(&world, 51820)), (0, 4));
+    let _ = world.settled().await;
+
+    let file = world.spec(&spec(""));
+    let _ = world.run(&["update", "-f", &file, "--yes"]).await.expect(0);
+    assert_eq!(world.account(), closed);
 }

@@ -39,6 +39,10 @@ fn drain(code: Code, key: &'static str, says: &'static str) -> Case {
     case(code, "max_unavailable = 0", format!("max_unavailable = 0, {key}"), says, key)
 }
 
+fn ports(entry: &'static str, says: &'static str) -> Case {
+    case(Code::Ports, "cni = \"flannel\"", format!("cni = \"flannel\"\nports = [\"53/tcp\", {entry}]"), says, entry)
+}
+
 const COUNT_CP: &str = "count = 3\nmachine_type = \"t3.medium\"";
 const BASTION: &str =
     "name = \"b\"\nrole = \"bastion\"\ncount = 1\nmachine_type = \"t3.micro\"\n[[instance_group]]\nname = \"nodes\"\n";
@@ -227,6 +231,24 @@ fn errors() -> Vec<Case> {
         drain(WrongType, "upgrade = true", "must be"),
         case(RollingUpdate, COUNT_CP, format!("{COUNT_CP}\nrolling_update.upgrade = \"replace\""), "only `kubeadm upgrade apply`", "upgrade = "),
         case(Nat, cni, "cni = \"calico\"\nnat = \"one\"", "no meaning in the public topology", "nat"),
+        ports("\"8472\"", "write \"8472/tcp\" or \"8472/udp\""),
+        ports("\"30000-30100\"", "write \"30000-30100/tcp\" or"),
+        ports("\"udp/8472\"", "write \"8472/udp\""),
+        ports("\"udp\"", "write \"1-65535/udp\" for every port"),
+        ports("\"8472/sctp\"", "another protocol than tcp or udp"),
+        ports("\"8472/UDP\"", "another protocol than tcp or udp"),
+        ports("\"8/icmp\"", "write \"icmp\""),
+        ports("\"30100-30000/tcp\"", "write \"30000-30100/tcp\""),
+        ports("\"0/tcp\"", "ports are 1 to 65535"),
+        ports("\"1-65536/tcp\"", "ports are 1 to 65535"),
+        ports("\"+1/tcp\"", "neither ports nor a protocol"),
+        ports("\"1-2-3/tcp\"", "neither ports nor a protocol"),
+        ports("\"-/tcp\"", "neither ports nor a protocol"),
+        ports("\"ALL\"", "\"icmp\", \"ipip\" or \"all\""),
+        ports("\"\"", "\"icmp\", \"ipip\" or \"all\""),
+        case(Repeated, cni, format!("{cni}\nports = [\"1-2/tcp\", \"all\", \"8472/udp\", \"8472-8472/udp\"]"), "8472/udp is listed twice", "ports"),
+        case(WrongType, cni, format!("{cni}\nports = [8472]"), "8472/udp", "ports"),
+        case(WrongType, cni, format!("{cni}\nports = \"8472/udp\""), "write [\"8472/udp\"]", "ports"),
     ]
 }
 
@@ -239,6 +261,8 @@ fn warnings() -> Vec<Case> {
         case(OpenToAll, "[aws]\n", "[node_ports]\naccess = [\"0.0.0.0/0\"]\n[aws]\n", "may reach NodePorts", "0.0.0.0/0"),
         case(NobodyMayReach, api, "access = []", "`api.access` is empty", "access = []"),
         case(NobodyMayReach, api, "", "`api.access` is empty", "[api]"),
+        case(NoPorts, "cni = \"flannel\"", "cni = \"none\"", "no port is open between machines", "cni"),
+        case(NoPorts, "cni = \"flannel\"", "cni = \"none\"\nports = []", "such as ports = [\"8472/udp\"]", "cni"),
         case(NoRoute, "cni = \"flannel\"", "topology = \"private\"", "needs a route into the VPC", "topology"),
         case(NoRoute, "[ssh]\n", "[ssh]\naddress = \"private\"\n", "needs a route into the VPC", "address"),
         case(UnknownRegion, "region = \"us-east-1\"", "region = \"us-esat-1\"", "did you mean \"us-east-1\"?", "region")
@@ -298,6 +322,27 @@ fn files_that_are_no_spec_at_all() {
     }
     let place = no_spec(b"schema = 1\nname = \"caf\xe9\"\n").list[0].place.clone().unwrap();
     assert_eq!((place.line, place.column), (2, 12));
+}
+
+#[test]
+fn every_wrong_port_of_a_list_is_told_at_its_place() {
+    let text = edit(HA, "cni = \"flannel\"", "cni = \"none\"\nports = [\"8472\", \"2-1/tcp\", \"1/udp\", \"x\", \"1/udp\"]");
+    let found: Vec<(&str, usize)> = load(&text)
+        .unwrap_err()
+        .list
+        .iter()
+        .map(|problem| (problem.code.as_str(), problem.place.as_ref().unwrap().column))
+        .collect();
+    assert_eq!(found, [("ports", 10), ("ports", 18), ("ports", 38), ("repeated", 43)]);
+}
+
+#[test]
+fn ports_that_are_open_anyway_and_ranges_that_overlap_are_fine() {
+    let text =
+        edit(HA, "cni = \"flannel\"", "cni = \"flannel\"\nports = [\"8472/udp\", \"10250/tcp\", \"1-9/tcp\", \"5-12/tcp\"]");
+    let loaded = load(&text).unwrap();
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(loaded.cluster.network.ports.len(), 4);
 }
 
 #[test]

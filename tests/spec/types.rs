@@ -22,6 +22,7 @@ cidr = "10.20.0.0/16"
 pods = "192.168.0.0/16"
 services = "10.96.0.0/12"
 cni = "none"
+ports = ["8472/udp"]
 topology = "private"
 nat = "one"
 [api]

@@ -1,11 +1,10 @@
 //! Who may reach what: what locks the user out, and what lets the whole internet in.
 
-use crate::cluster::{Role, SshAddress};
+use crate::cluster::{Cni, Role, SshAddress};
 use crate::spec::file::SpecFile;
 use crate::spec::place::At;
 use crate::spec::problem::{Code, Fault, Findings};
 use crate::spec::read::List;
-use crate::spec::values::net::Cidr;
 use crate::spec::values::words::Reach;
 
 pub(super) fn check(spec: &SpecFile, findings: &mut Findings) {
@@ -19,7 +18,7 @@ pub(super) fn check(spec: &SpecFile, findings: &mut Findings) {
     ];
     for (key, words, list, locked_out) in lists {
         let Some(list) = list else { continue };
-        repeated(list, findings);
+        repeated(list, |cidr| cidr.0.to_string(), findings);
         for cidr in list.value.items.iter().filter(|cidr| cidr.value.0.prefix_len() == 0) {
             let message = format!("the whole internet may reach {words}");
             findings.warning(&cidr.span, Fault::new(Code::OpenToAll, message).help("name the networks that need it"));
@@ -35,21 +34,30 @@ pub(super) fn check(spec: &SpecFile, findings: &mut Findings) {
         }
     }
     if let Some(sans) = spec.api.as_ref().and_then(|api| api.value.sans.as_ref()) {
-        for (index, san) in sans.value.items.iter().enumerate() {
-            if sans.value.items.iter().take(index).any(|earlier| earlier.value.0 == san.value.0) {
-                findings.error(&san.span, Fault::new(Code::Repeated, format!("{} is listed twice", san.value.0)));
-            }
-        }
+        repeated(sans, |san| san.0.clone(), findings);
     }
+    between_machines(spec, findings);
     route(spec, findings);
 }
 
 /// AWS refuses the same rule twice.
-fn repeated(list: &At<List<Cidr>>, findings: &mut Findings) {
-    for (index, cidr) in list.value.items.iter().enumerate() {
-        if list.value.items.iter().take(index).any(|earlier| earlier.value == cidr.value) {
-            findings.error(&cidr.span, Fault::new(Code::Repeated, format!("{} is listed twice", cidr.value.0)));
+fn repeated<T>(list: &At<List<T>>, text: impl Fn(&T) -> String, findings: &mut Findings) {
+    for (index, item) in list.value.items.iter().enumerate() {
+        let words = text(&item.value);
+        if list.value.items.iter().take(index).any(|earlier| text(&earlier.value) == words) {
+            findings.error(&item.span, Fault::new(Code::Repeated, format!("{words} is listed twice")));
         }
+    }
+}
+
+fn between_machines(spec: &SpecFile, findings: &mut Findings) {
+    let Some(network) = &spec.network else { return };
+    let (Some(cni), Some(ports)) = (&network.value.cni, &network.value.ports) else { return };
+    repeated(ports, ToString::to_string, findings);
+    if cni.value == Cni::None && ports.value.written == 0 {
+        let message = "no port is open between machines for a pod network of your own";
+        findings
+            .warning(&cni.span, Fault::new(Code::NoPorts, message).help("list what it needs, such as ports = [\"8472/udp\"]"));
     }
 }
 

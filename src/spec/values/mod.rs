@@ -5,4 +5,5 @@ pub(crate) mod kube;
 pub(crate) mod machine;
 pub(crate) mod names;
 pub(crate) mod net;
+pub(crate) mod ports;
 pub(crate) mod words;
