@@ -1,6 +1,7 @@
 //! One cluster of a test: its spec, its store, and commands on it.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -24,6 +25,9 @@ pub struct Cluster<'a> {
     /// Folder of the lab that holds the bundle: real Kubernetes, or stand-ins.
     bundle: &'static str,
 }
+
+/// A command at work. A test that fails meanwhile ends it, or it would go on in the lab of the next one.
+pub struct Running(Child);
 
 /// What a command said and how it ended.
 #[derive(Debug)]
@@ -103,9 +107,10 @@ impl<'a> Cluster<'a> {
     }
 
     /// Started, its output in files: read with [`Cluster::said`].
-    pub fn start(&self, words: &[&str]) -> Child {
+    pub fn start(&self, words: &[&str]) -> Running {
         let file = |name: &str| fs::File::create(self.folder.path().join(name)).expect("a file");
-        self.command(words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright")
+        let mut command = self.command(words);
+        Running(command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright"))
     }
 
     pub fn said(&self) -> String {
@@ -161,6 +166,27 @@ impl<'a> Cluster<'a> {
         let nodes = self.kubectl_nodes();
         assert_eq!(nodes.len(), count, "{nodes:?}");
         assert!(nodes.iter().all(|(_, status)| status == "Ready"), "{nodes:?}");
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
