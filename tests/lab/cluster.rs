@@ -26,6 +26,9 @@ pub struct Cluster<'a> {
     bundle: &'static str,
 }
 
+/// A command at work. A test that fails meanwhile ends it, or it would go on in the lab of the next one.
+pub struct Running(Child);
+
 /// What a command said and how it ended.
 #[derive(Debug)]
 pub struct Done {
@@ -103,10 +106,11 @@ impl<'a> Cluster<'a> {
         Done { code: status.code(), out: String::new(), err: self.said() }
     }
 
-    /// Started, its output in files: read with [`Cluster::said`]. It ends with the test, also one that fails.
+    /// Started, its output in files: read with [`Cluster::said`].
     pub fn start(&self, words: &[&str]) -> Running {
         let file = |name: &str| fs::File::create(self.folder.path().join(name)).expect("a file");
-        Running(self.command(words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright"))
+        let mut command = self.command(words);
+        Running(command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().expect("kubewright"))
     }
 
     pub fn said(&self) -> String {
@@ -162,6 +166,27 @@ impl<'a> Cluster<'a> {
         let nodes = self.kubectl_nodes();
         assert_eq!(nodes.len(), count, "{nodes:?}");
         assert!(nodes.iter().all(|(_, status)| status == "Ready"), "{nodes:?}");
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -225,29 +250,5 @@ impl Spec {
 
     pub fn bundle(&self, path: &Path) -> Self {
         self.set("[packages]", "bundle", &format!("{path:?}"))
-    }
-}
-
-/// A program that does not outlive its test.
-pub struct Running(Child);
-
-impl Deref for Running {
-    type Target = Child;
-
-    fn deref(&self) -> &Child {
-        &self.0
-    }
-}
-
-impl DerefMut for Running {
-    fn deref_mut(&mut self) -> &mut Child {
-        &mut self.0
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

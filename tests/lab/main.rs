@@ -29,6 +29,8 @@ mod terminal;
 mod trouble;
 #[cfg(feature = "real")]
 mod upgrade;
+#[cfg(feature = "real")]
+mod upgrade_replace;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_roll_replaces_every_machine_while_api_and_workload_answer_also_when_killed_in_each_phase", rolling::rolls),
     #[cfg(feature = "real")]
     ("an_upgrade_by_a_minor_goes_on_where_it_was_killed_while_the_api_answers", upgrade::upgrades),
+    #[cfg(feature = "real")]
+    ("an_upgrade_replaces_the_workers_once_no_client_uses_what_goes_while_the_api_answers", upgrade_replace::replaces),
     #[cfg(feature = "real")]
     ("an_upgrade_that_the_machines_do_not_suit_is_refused_before_it_is_registered", upgrade::refuses),
     #[cfg(feature = "real")]

@@ -64,7 +64,7 @@ while True:
 "#;
 
 pub struct Probe {
-    what: &'static str,
+    pub what: &'static str,
     child: Child,
     log: PathBuf,
 }

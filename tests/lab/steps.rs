@@ -3,12 +3,11 @@
 //! Power is lost as the lab can lose it: all processes end at once, but what they had written is on the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::account::account;
-use crate::cluster::{Cluster, HA};
+use crate::cluster::{Cluster, HA, Running};
 use crate::lab::Lab;
 use crate::machine::{Machine, machines};
 
@@ -95,7 +94,7 @@ fn step(line: &str) -> &str {
 }
 
 /// Watches what a run says, and harms each machine at each step that it begins for the first time. Gives the exit code.
-fn disturbed(cluster: &Cluster<'_>, mut run: Child, harm: Harm, done: &mut BTreeSet<(String, String)>) -> Option<i32> {
+fn disturbed(cluster: &Cluster<'_>, mut run: Running, harm: Harm, done: &mut BTreeSet<(String, String)>) -> Option<i32> {
     let end = Instant::now() + LIMIT;
     let mut known: BTreeMap<String, Machine> = BTreeMap::new();
     thread::scope(|scope| {

@@ -14,13 +14,13 @@ use crate::machine::{Machine, machines};
 use crate::probe::{Probe, assert_few_failed, now};
 
 /// The lab has a second version of Kubernetes for this.
-const TO: &str = "1.35.4";
+pub const TO: &str = "1.35.4";
 /// What its kubeadm installs beside it.
 const ETCD: &str = "3.6.6-0";
 const COREDNS: &str = "v1.13.1";
-const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(300);
 /// Six machines one after the other, on as many containers of one machine.
-const UPGRADE: Duration = Duration::from_secs(2400);
+pub const UPGRADE: Duration = Duration::from_secs(2400);
 
 pub fn upgrades(lab: &Lab) {
     let bundle = further(lab);
@@ -57,21 +57,11 @@ pub fn upgrades(lab: &Lab) {
 
     println!("upgraded in {:.0} s, two kills included", ended - begun);
     assert_few_failed(&probes, begun, ended);
-    for (slot, (from, to)) in at_work(&said) {
-        println!("{slot}: {:.0} s\n    {}\n    {}", to - from, api.figures(from, to), service.figures(from, to));
-        // Machines of which only a step of a second or two was told have no time of their own.
-        if to - from > 5.0 {
-            assert!(api.answered_between(from, to), "the API did not answer while {slot} was upgraded");
-            assert!(service.answered_between(from, to), "the service did not answer while {slot} was upgraded");
-        }
-    }
+    answer_at_each_machine(&probes, &said);
     drop((api, service));
 
     is_of_the_new_version(&cluster, 6);
-    // Whatever runs anywhere had its image there before.
-    let events = items(&cluster, &["get", "events", "-A"]);
-    let pulled = events.iter().filter_map(|event| event["message"].as_str()).filter(|text| text.contains("Failed to pull image"));
-    assert_eq!(pulled.collect::<Vec<_>>(), Vec::<&str>::new());
+    nothing_was_pulled_in_vain(&cluster);
     kubernetes::works(&cluster);
     cluster.assert_ready(6);
     cluster.assert_no_op();
@@ -88,7 +78,7 @@ pub fn upgrades(lab: &Lab) {
 }
 
 /// A bundle of the second version.
-fn further(lab: &Lab) -> PathBuf {
+pub fn further(lab: &Lab) -> PathBuf {
     // Where it was never built this takes long, and says so.
     let made = lab.command(&["bundle", "--kubernetes", TO, "--beside"]).status().expect("the lab");
     assert!(made.success(), "there is no bundle of Kubernetes {TO}");
@@ -105,18 +95,14 @@ pub fn refuses(lab: &Lab) {
     cluster.assert_ready(2);
     let refused = cluster.run(&["upgrade", name, "--to", TO, "--bundle", &bundle, "--yes"]).expect(7);
     refused.says(&["cannot be upgraded: cgroup v1: the kubelet of Kubernetes 1.35 refuses it", "failCgroupV1 = false"]);
-    for node in items(&cluster, &["get", "nodes"]) {
-        assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.34.2");
-        assert_eq!(node["spec"]["unschedulable"], Value::Null);
-    }
-    cluster.assert_ready(2);
+    is_of_the_old_version(&cluster, 2);
     // Nothing is under way, so that the spec can be changed.
     cluster.assert_no_op();
     cluster.ok(&["delete", "cluster", name, "--yes", "--purge"]).says(&["0 remain"]);
 }
 
 /// From 1.35 on the kubelet has to be told that it may run on cgroup v1, and so has kubeadm's preflight. The settings end with `[kubelet]`.
-fn on_cgroup_v1(spec: &Spec) -> Spec {
+pub fn on_cgroup_v1(spec: &Spec) -> Spec {
     Spec(
         spec.0.replacen("schema = 1\n", "schema = 1\nignore_preflight_errors = [\"SystemVerification\"]\n", 1)
             + "failCgroupV1 = false\n",
@@ -165,13 +151,42 @@ fn at_work(said: &str) -> BTreeMap<String, (f64, f64)> {
     found
 }
 
-fn items(cluster: &Cluster<'_>, words: &[&str]) -> Vec<Value> {
+pub fn items(cluster: &Cluster<'_>, words: &[&str]) -> Vec<Value> {
     let list: Value = serde_json::from_str(&cluster.kubectl(&[words, &["-o", "json"]].concat())).expect("JSON");
     list["items"].as_array().expect("a list").clone()
 }
 
+/// Somebody answered each probe while a machine was away, machine by machine.
+pub fn answer_at_each_machine(probes: &[&Probe], said: &str) {
+    for (slot, (from, to)) in at_work(said) {
+        println!("{slot}: {:.0} s", to - from);
+        for probe in probes {
+            println!("    {}", probe.figures(from, to));
+            // Machines of which only a step of a second or two was told have no time of their own.
+            let answered = to - from <= 5.0 || probe.answered_between(from, to);
+            assert!(answered, "{} did not answer while {slot} was away", probe.what);
+        }
+    }
+}
+
+/// Whatever runs anywhere had its image there before.
+pub fn nothing_was_pulled_in_vain(cluster: &Cluster<'_>) {
+    let events = items(cluster, &["get", "events", "-A"]);
+    let pulled = events.iter().filter_map(|event| event["message"].as_str()).filter(|text| text.contains("Failed to pull image"));
+    assert_eq!(pulled.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+/// Nothing was begun.
+pub fn is_of_the_old_version(cluster: &Cluster<'_>, count: usize) {
+    for node in items(cluster, &["get", "nodes"]) {
+        assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "v1.34.2");
+        assert_eq!(node["spec"]["unschedulable"], Value::Null);
+    }
+    cluster.assert_ready(count);
+}
+
 /// Asked with the stock kubectl alone.
-fn is_of_the_new_version(cluster: &Cluster<'_>, count: usize) {
+pub fn is_of_the_new_version(cluster: &Cluster<'_>, count: usize) {
     let nodes = items(cluster, &["get", "nodes"]);
     assert_eq!(nodes.len(), count);
     for node in &nodes {
@@ -203,6 +218,13 @@ fn is_of_the_new_version(cluster: &Cluster<'_>, count: usize) {
             .collect();
         assert_eq!(images, vec![format!("{part}:{tag}"); pods]);
     }
+    let health = etcdctl(cluster, &["endpoint", "health", "--cluster"]);
+    let members = health.as_array().expect("a list");
+    assert!(members.len() == 3 && members.iter().all(|member| member["health"] == true), "{health}");
+}
+
+/// Asked in the pod of a member.
+pub fn etcdctl(cluster: &Cluster<'_>, words: &[&str]) -> Value {
     let etcd = items(cluster, &["-n", "kube-system", "get", "pods", "-l", "component=etcd"]);
     let pod = etcd[0]["metadata"]["name"].as_str().expect("a name");
     let pki = "/etc/kubernetes/pki/etcd";
@@ -211,9 +233,6 @@ fn is_of_the_new_version(cluster: &Cluster<'_>, count: usize) {
         format!("--cert={pki}/healthcheck-client.crt"),
         format!("--key={pki}/healthcheck-client.key"),
     );
-    let ask =
-        ["-n", "kube-system", "exec", pod, "--", "etcdctl", &ca, &cert, &key, "endpoint", "health", "--cluster", "-w", "json"];
-    let health: Value = serde_json::from_str(&cluster.kubectl(&ask)).expect("JSON");
-    let members = health.as_array().expect("a list");
-    assert!(members.len() == 3 && members.iter().all(|member| member["health"] == true), "{health}");
+    let ask = ["-n", "kube-system", "exec", pod, "--", "etcdctl", &ca, &cert, &key, "-w", "json"];
+    serde_json::from_str(&cluster.kubectl(&[&ask, words].concat())).expect("JSON")
 }
