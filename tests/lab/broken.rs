@@ -126,10 +126,7 @@ impl<'a> Site<'a> {
         until("all machines", LIMIT, || machines(cluster.lab).len() == 8);
         let worker = |number: usize| machine(cluster.lab, &format!("nodes-us-east-1a-{}", number + 1));
         let site = Self { cluster, control_plane: machine(cluster.lab, CONTROL_PLANE), workers: std::array::from_fn(worker) };
-        for machine in site.all() {
-            let up = "ctr version >/dev/null 2>&1 && systemctl is-active containerd || true";
-            until("containerd, after the boot", LIMIT, || machine.sh(up).trim() == "active");
-        }
+        site.all().for_each(has_booted);
         site
     }
 
@@ -144,6 +141,11 @@ impl<'a> Site<'a> {
     fn kube(&self, command: &str) -> String {
         self.control_plane.sh(&format!("{KUBE} {command}"))
     }
+}
+
+fn has_booted(machine: &Machine) {
+    let up = "ctr version >/dev/null 2>&1 && systemctl is-active containerd || true";
+    until("containerd, after the boot", LIMIT, || machine.sh(up).trim() == "active");
 }
 
 /// Ends kubeadm on a machine as soon as something is so there.
@@ -264,6 +266,7 @@ done"#,
     let said = words(&site.cluster.said());
     assert_eq!(status.and_then(|status| status.code()), Some(7), "{said}");
     assert_eq!(lost, 3, "as often as a join is tried: {said}");
+    assert!(!said.contains("could not be revoked"), "{said}");
     for text in [
         format!("node {} ({})", named.slot, named.private),
         format!("the name of this machine is taken: Node {} is Ready and belongs to 10.20.0.99", named.instance),
@@ -321,6 +324,7 @@ fn while_control_planes_join(site: &Site<'_>, file: &str) {
     let mut run = site.cluster.start(&["update", &site.cluster.name, "-f", file, "--yes"]);
     until("the new machines", LIMIT, || machines(site.cluster.lab).len() == 10);
     let [second, third] = [2, 3].map(|number| machine(site.cluster.lab, &format!("control-plane-us-east-1a-{number}")));
+    has_booted(&second);
     kill_kubeadm_when(&second, "[ -e /etc/kubernetes/manifests/etcd.yaml ]");
     let url = format!("https://{}:2380", third.private);
     site.control_plane.sh(&format!("{ETCD} member add {} --learner --peer-urls={url}", third.instance));
