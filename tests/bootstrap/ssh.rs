@@ -237,6 +237,30 @@ async fn a_connection_lost_in_the_middle_says_so_and_a_new_one_works() {
 }
 
 #[tokio::test]
+async fn a_command_that_says_nothing_for_long_is_waited_for_while_the_far_end_lives_and_no_longer() {
+    let pair = Pair::new("ed25519", "");
+    let direct = pair.target();
+    let inner = Target { through: Some(Box::new(pair.target())), ..pair.target() };
+    // Longer than three signs of life.
+    let silent = |target: Target| async move { ask(&open(&target).await.unwrap(), "sleep 9; echo done", b"").await };
+    for result in futures::future::join_all([silent(direct), silent(inner)]).await {
+        assert_eq!(result.unwrap().stdout, b"done\n");
+    }
+    let connection = open(&pair.target()).await.unwrap();
+    let mark = pair.keys.path().join("mark").display().to_string();
+    let waiting = async { ask(&connection, "sh -s", format!("touch {mark}; exec sleep 600").as_bytes()).await };
+    let freezing = async {
+        while !std::path::Path::new(&mark).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        pair.sshd.freeze_connections();
+    };
+    let (result, ()) = tokio::join!(waiting, freezing);
+    let error = result.unwrap_err();
+    assert!(error.to_string().contains("no sign of life") && error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
 async fn a_command_over_its_limit_ends_the_call() {
     let pair = Pair::new("ed25519", "");
     let connection = open(&pair.target()).await.unwrap();

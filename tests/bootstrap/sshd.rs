@@ -111,9 +111,18 @@ impl Sshd {
 
     /// Ends the children that serve open connections, as a power loss of the far end would; the listener stays.
     pub fn cut_connections(&self) {
+        self.signal_connections("-KILL");
+    }
+
+    /// Stops them where they are, as a far end that hangs.
+    pub fn freeze_connections(&self) {
+        self.signal_connections("-STOP");
+    }
+
+    fn signal_connections(&self, signal: &str) {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap();
         for child in children.split_whitespace() {
-            Command::new("kill").args(["-KILL", child]).stderr(Stdio::null()).status().unwrap();
+            Command::new("kill").args([signal, child]).stderr(Stdio::null()).status().unwrap();
         }
     }
 }

@@ -55,6 +55,8 @@ pub(super) fn dial(target: &Target, limits: &Limits) -> Result<Link, SshError> {
     auth::log_in(&session, target, &at)?;
     session.set_timeout(0);
     session.set_blocking(false);
+    // Without an interval libssh2 sends no keepalive at all. Half of ours: when one is due is our own decision.
+    session.set_keepalive(true, u32::try_from(limits.keepalive.as_secs() / 2).unwrap_or(u32::MAX));
     Ok(Link { session, wire, host_key, at })
 }
 
