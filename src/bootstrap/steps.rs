@@ -112,7 +112,7 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
                 Work::Init(body("init", json!({"cri_socket": CRI_SOCKET}))?)
             });
             list.mix(init_files(place, &redacted())?.expose());
-            list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
+            list.add("api", 5 * MINUTE, Work::Now(body("api", json!({"own": kubeadm::own_server(place.machine)}))?));
             if let Some((command, script)) = cni::step(cluster, bundle)? {
                 list.named("cni", 10 * MINUTE, command, Work::Unit(script));
                 // Not every network is told the CIDR; each of them lives by it.
@@ -122,14 +122,17 @@ pub(super) fn steps(task: NodeTask, place: Place<'_>, pki: &Pki, bundle: Option<
         NodeTask::JoinControlPlane | NodeTask::JoinWorker => {
             let control_plane = place.group.role == Role::ControlPlane;
             let server = format!("https://{}", kubeadm::control_plane_endpoint(cluster));
-            let values = json!({"cri_socket": CRI_SOCKET, "control_plane": control_plane, "server": server});
+            let own = kubeadm::own_server(place.machine);
+            let values = json!({
+                "cri_socket": CRI_SOCKET, "control_plane": control_plane, "server": server, "own": own, "node": place.machine.instance,
+            });
             list.named("join", 15 * MINUTE, "kubeadm join --config /etc/kubernetes/kubewright/join.yaml", {
                 Work::Join(body("join", values)?)
             });
             let discovery = Discovery { token: redacted(), ca_cert_hash: pki::ca_cert_hash(&pki.ca_cert)? };
             list.mix(kubeadm::join_file(place, &discovery)?.expose());
             if control_plane {
-                list.add("api", 5 * MINUTE, Work::Now(body("api", json!({}))?));
+                list.add("api", 5 * MINUTE, Work::Now(body("api", json!({"own": kubeadm::own_server(place.machine)}))?));
                 list.add("endpoint", MINUTE, Work::Now(body("endpoint", json!({"lines": endpoint(cluster, place.machine)}))?));
             }
             // A control plane's come with `Ready`: the next one waits for this task.

@@ -62,7 +62,11 @@ pub(super) fn upgrade(list: &mut List, place: Place<'_>, bundle: Option<&Bundle>
     list.mix(&version);
     if control_plane {
         // The version is part of what is waited for: another one was ready before.
-        list.add("api", 5 * MINUTE, Work::Now(format!("{}# {version}\n", body("api", json!({}))?)));
+        list.add(
+            "api",
+            5 * MINUTE,
+            Work::Now(format!("{}# {version}\n", body("api", json!({"own": kubeadm::own_server(place.machine)}))?)),
+        );
     }
     list.add("programs", 15 * MINUTE, Work::Unit(late + &body("upgrade-kubelet", json!({"version": version, "apt": apt}))?));
     let ready = cluster.network.cni != Cni::None;

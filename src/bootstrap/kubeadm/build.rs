@@ -99,6 +99,11 @@ pub fn control_plane_endpoint(cluster: &Cluster) -> String {
     format!("{}:{API_PORT}", cluster.api_internal_name())
 }
 
+/// The API server of this machine, whatever the endpoint's name leads to.
+pub fn own_server(machine: &Machine) -> String {
+    format!("https://{}:{API_PORT}", machine.private_address)
+}
+
 fn endpoint(machine: &Machine) -> LocalApiEndpoint {
     LocalApiEndpoint { advertise_address: machine.private_address.clone(), bind_port: API_PORT }
 }

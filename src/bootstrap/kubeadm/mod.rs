@@ -7,7 +7,7 @@ pub mod model;
 mod patches;
 
 pub use api_server::api_server_files;
-pub use build::{CRI_SOCKET, Discovery, Place, control_plane_endpoint, init_file, join_file};
+pub use build::{CRI_SOCKET, Discovery, Place, control_plane_endpoint, init_file, join_file, own_server};
 pub(super) use check::document;
 pub use patches::patch_files;
 
