@@ -241,11 +241,15 @@ async fn a_command_that_says_nothing_for_long_is_waited_for_while_the_far_end_li
     let pair = Pair::new("ed25519", "");
     let direct = pair.target();
     let inner = Target { through: Some(Box::new(pair.target())), ..pair.target() };
-    // Longer than three signs of life.
-    let silent = |target: Target| async move { ask(&open(&target).await.unwrap(), "sleep 9; echo done", b"").await };
-    for result in futures::future::join_all([silent(direct), silent(inner)]).await {
-        assert_eq!(result.unwrap().stdout, b"done\n");
-    }
+    // Longer than three signs of life, with nothing to send, and with an upload that is stuck half-way.
+    let stuck = vec![7; 24 << 20];
+    let silent = |target: Target, stdin: &'static [u8]| async move {
+        ask(&open(&target).await.unwrap(), "sleep 9; wc -c", stdin).await.unwrap().stdout
+    };
+    let stuck: &'static [u8] = stuck.leak();
+    let runs = [silent(direct.clone(), b""), silent(inner.clone(), b""), silent(direct, stuck), silent(inner, stuck)];
+    let count = format!("{}\n", stuck.len());
+    assert_eq!(futures::future::join_all(runs).await, [b"0\n", b"0\n", count.as_bytes(), count.as_bytes()]);
     let connection = open(&pair.target()).await.unwrap();
     let mark = pair.keys.path().join("mark").display().to_string();
     let waiting = async { ask(&connection, "sh -s", format!("touch {mark}; exec sleep 600").as_bytes()).await };

@@ -45,17 +45,19 @@ pub(super) fn through(bastion: &Target, address: &str, port: u16, limits: &Limit
 fn bridge(link: &Link, mut channel: Channel, mut local: UnixStream, keepalive: Duration) {
     let mut out = Buffer::default();
     let mut back = Buffer::default();
-    let mut asked = Instant::now();
+    let mut moved = Instant::now();
     while let (Ok(sent), Ok(received)) = (out.pass(&mut local, &mut channel), back.pass(&mut channel, &mut local)) {
         if out.ended && out.is_empty() || back.ended && back.is_empty() || channel.eof() && back.is_empty() {
             break;
         }
-        if asked.elapsed() >= keepalive {
-            asked = Instant::now();
-            let _ = link.session.keepalive_send();
-        }
         if sent || received {
+            moved = Instant::now();
             continue;
+        }
+        // Never between data: one that is stuck in a full socket would make libssh2 refuse the next packet, and the upload with it.
+        if out.is_empty() && back.is_empty() && moved.elapsed() >= keepalive {
+            moved = Instant::now();
+            let _ = link.session.keepalive_send();
         }
         let mut near = PollFlags::empty();
         if out.is_empty() {
