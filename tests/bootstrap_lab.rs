@@ -121,6 +121,9 @@ async fn machines_become_a_cluster_and_a_second_run_does_nothing() {
         let workers = ["node-1", "node-2"].map(|slot| run(&nodes, NodeTask::JoinWorker, slot, &after));
         told.extend(futures::future::join_all(workers).await);
         lap("workers joined");
+        let planes = ["cp-1", "cp-2"].map(|slot| run(&nodes, NodeTask::Ready, slot, &after));
+        told.extend(futures::future::join_all(planes).await);
+        lap("control planes Ready");
         let steps: Vec<(String, bool)> = told.iter().flat_map(Told::steps).collect();
         assert!(steps.iter().all(|(_, skipped)| *skipped == (round == 1)), "round {round}: {steps:?}");
         eprintln!("round {round}: {:.2} s", begun.elapsed().as_secs_f64());
